@@ -1,0 +1,205 @@
+"""The chat turn: a question goes in, its answer streams, and both are saved in one transaction.
+
+Answers run in a background event loop, so they survive the page that asked for them, and everybody who opens the
+conversation meanwhile sees the same stream. Knows any `BaseChatModel`; exact budgets need `ChatGGUF`. Knows no page.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.messages.utils import message_chunk_to_message
+
+from phireside.errors import EngineError, PhiresideError, RequestError, TurnRunningError
+from phireside.memory import BufferMemory, ConversationStore, Selection
+from phireside.models import ChatGGUF
+
+log = logging.getLogger(__name__)
+
+State = Literal["waiting", "reading", "writing", "done", "stopped", "failed"]
+_ENDED = {"done", "stopped", "failed"}
+
+
+class Turn:
+    """A question and its answer while that is being written. All attributes may be read from any thread.
+
+    Attributes:
+        conversation_id: whose turn it is.
+        question: what was asked.
+        at: position of the message that the question replaces; None = a new turn at the end.
+        text: the answer so far.
+        state: "done" and "stopped" turns are saved; a "failed" one, or one stopped before its first word, is not.
+        answer: the saved answer, with usage; its finish_reason "cancelled" marks a stopped one.
+        error: why it failed.
+        left_out: messages of the conversation that did not fit into the context.
+    """
+
+    def __init__(
+        self, conversation_id: str, question: HumanMessage, at: int | None, cancel: Callable[[], None]
+    ) -> None:
+        self.conversation_id, self.question, self.at = conversation_id, question, at
+        self.text = ""
+        self.state: State = "waiting"
+        self.answer: AIMessage | None = None
+        self.error: PhiresideError | None = None
+        self.left_out = 0
+        self._cancel = cancel
+        self._changed = threading.Condition()
+        self._version = self._seen = 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come."""
+        return self.state in _ENDED
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until something changed, at most `seconds`; True if the turn has ended."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.ended or self._version != self._seen, seconds)
+            self._seen = self._version
+        return self.ended
+
+    def stop(self) -> None:
+        """End the answer within one step of the engine; what was written so far is kept, saved and marked."""
+        if not self.ended:
+            self._cancel()
+
+    def update(self, *, text: str = "", state: State | None = None) -> None:
+        """Add text, change the state, and wake those who wait (used by `Chat`)."""
+        with self._changed:
+            self.text += text
+            self.state = state or self.state
+            self._version += 1
+            self._changed.notify_all()
+
+
+class Chat:
+    """All conversations of a process. Thread-safe.
+
+    Args:
+        store: where conversations are kept.
+        memory: which messages are sent; by default everything that fits.
+    """
+
+    def __init__(self, store: ConversationStore, memory: BufferMemory | None = None) -> None:
+        self.store, self._memory = store, memory or BufferMemory()
+        self._turns: dict[str, Turn] = {}
+        self._lock = threading.Lock()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="chat", daemon=True)
+        self._thread.start()
+
+    def send(
+        self, conversation_id: str, text: str, *, model: BaseChatModel, system: str = "", at: int | None = None
+    ) -> Turn:
+        """Ask; returns at once.
+
+        Args:
+            conversation_id: an existing conversation.
+            text: the question.
+            model: who answers, with its sampling.
+            system: the system prompt; empty = the model's own.
+            at: position of the user message that is replaced, with all that follow it (edit, regenerate).
+
+        Raises:
+            RequestError: the text is empty.
+            TurnRunningError: the conversation's last answer is still being written.
+        """
+        if not text.strip():
+            raise RequestError("The message is empty.", hint="Write something first.")
+        with self._lock:
+            if conversation_id in self._turns:
+                raise TurnRunningError(
+                    "This conversation is being answered already.", hint="Wait for the answer, or stop it."
+                )
+            cancelled = asyncio.Event()
+            turn = Turn(conversation_id, HumanMessage(text), at, lambda: self._call(cancelled.set))
+            self._turns[conversation_id] = turn
+        asyncio.run_coroutine_threadsafe(self._run(turn, model, system, cancelled), self._loop)
+        return turn
+
+    def running(self, conversation_id: str) -> Turn | None:
+        """The turn that is being answered in a conversation, if any."""
+        with self._lock:
+            return self._turns.get(conversation_id)
+
+    def close(self) -> None:
+        """Stop all answers, save what was written, and end the background thread. The store stays open."""
+        with self._lock:
+            turns = list(self._turns.values())
+        for turn in turns:
+            turn.stop()
+            while not turn.wait(1):
+                pass
+        self._call(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _call(self, function: Callable[[], object]) -> None:
+        self._loop.call_soon_threadsafe(function)
+
+    # ---- in the background loop ----
+
+    async def _run(self, turn: Turn, model: BaseChatModel, system: str, cancelled: asyncio.Event) -> None:
+        """Answer until it ends or is stopped, save, and only then tell."""
+        chunks: list[AIMessageChunk] = []
+        answering = asyncio.ensure_future(self._answer(turn, model, system, chunks))
+        stopping = asyncio.ensure_future(cancelled.wait())
+        await asyncio.wait({answering, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        answering.cancel()
+        outcome = (await asyncio.gather(answering, return_exceptions=True))[0]
+        stopped = isinstance(outcome, asyncio.CancelledError)
+        state: State = "stopped" if stopped else "done"
+        try:
+            if isinstance(outcome, Exception):
+                raise outcome
+            if turn.text or not stopped:
+                await self._save(turn, _joined(chunks, stopped=stopped))
+        except PhiresideError as error:
+            turn.error, state = error, "failed"
+        except Exception as error:  # a model's own errors, e.g. of a server: the person must see them, not the log only
+            log.exception("A turn failed")
+            turn.error, state = EngineError(f"The model failed: {error}.", hint="Try again."), "failed"
+        with self._lock:
+            del self._turns[turn.conversation_id]
+        turn.update(state=state)
+
+    async def _answer(self, turn: Turn, model: BaseChatModel, system: str, chunks: list[AIMessageChunk]) -> None:
+        turn.update(state="reading")
+        selection = await asyncio.to_thread(self._select, turn, model, system)
+        turn.left_out = selection.left_out
+        async for chunk in model.astream(selection.messages):
+            chunks.append(chunk)
+            if text := chunk.text:
+                turn.update(text=text, state="writing")
+
+    def _select(self, turn: Turn, model: BaseChatModel, system: str) -> Selection:
+        """The messages that are sent: as much of the conversation as fits with the answer."""
+        history = self.store.messages(turn.conversation_id)[: turn.at]
+        messages: list[BaseMessage] = [SystemMessage(system)] if system.strip() else []
+        messages += [*history, turn.question]
+        if not isinstance(model, ChatGGUF):
+            return Selection(messages, left_out=0, tokens=0)  # a server counts for itself
+        context = model.context_size
+        answer = model.max_tokens or context // 4
+        return self._memory.select(messages, context - answer, model.get_num_tokens_from_messages)
+
+    async def _save(self, turn: Turn, answer: AIMessage) -> None:
+        await asyncio.to_thread(self.store.save_turn, turn.conversation_id, [turn.question, answer], at=turn.at)
+        turn.answer = answer
+
+
+def _joined(chunks: Sequence[AIMessageChunk], *, stopped: bool) -> AIMessage:
+    """The chunks as one message; a stopped one is marked as LangChain's servers mark it, by its finish_reason."""
+    whole = chunks[0] + list(chunks[1:]) if chunks else AIMessageChunk(content="")
+    message = message_chunk_to_message(whole)
+    if not isinstance(message, AIMessage):
+        raise EngineError(f"The model answered with a {type(message).__name__}.", hint="Use a chat model.")
+    if stopped:
+        message.response_metadata = {**message.response_metadata, "finish_reason": "cancelled"}
+    return message

@@ -1,0 +1,143 @@
+"""All settings, in one frozen object that is built once at the edge and passed on.
+
+Sources, weakest first: the defaults below, `phireside.toml` (the user's, then the working directory's), `PHIRESIDE_*`
+environment variables (`PHIRESIDE_ENGINE__N_CTX` for a nested one), and arguments.
+"""
+
+import os
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+from pydantic_settings import SettingsError as SourceError
+
+from phireside.errors import SettingsError
+from phireside.paths import config_files, default_data_dir
+
+KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
+ENV_PREFIX = "PHIRESIDE_"
+HINT = "They come from phireside.toml, PHIRESIDE_* environment variables and arguments; docs/settings.md lists them."
+
+
+def _absolute(path: Path) -> Path:
+    """`~` is the home folder, and a later change of the working directory moves nothing."""
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError as error:  # "~name" of a person who is not known here
+        raise ValueError(str(error)) from error
+
+
+class EngineSettings(BaseModel):
+    """How a model is loaded. Two chats with equal engine settings on one file share one engine."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    n_ctx: int = Field(0, ge=0, description="Tokens one conversation may hold; 0 = the model's own, at most 8192.")
+    n_gpu_layers: int = Field(-1, ge=-1, description="Layers to put on the GPU; -1 = all. Ignored by a CPU build.")
+    n_threads: int = Field(0, ge=0, description="Threads for generating; 0 = chosen from the number of cores.")
+    n_threads_batch: int = Field(0, ge=0, description="Threads for reading prompts; 0 = all physical cores.")
+    n_batch: int = Field(256, ge=1, le=4096, description="Most tokens evaluated in one step.")
+    n_sequences: int = Field(8, ge=1, le=64, description="Threads of thought that may run or be parked at once.")
+    cache_tokens: int = Field(0, ge=0, description="Cells of the KV cache, shared by all sequences; 0 = n_ctx.")
+    max_waiting: int = Field(64, ge=1, description="Requests that may wait before new ones are refused.")
+    flash_attn: Literal["auto", "on", "off"] = Field(
+        "auto", description="Flash attention; a quantized type_v needs it."
+    )
+    type_k: KvType = Field("f16", description="Type of the keys in the KV cache; q8_0 halves their memory.")
+    type_v: KvType = Field("f16", description="Type of the values in the KV cache.")
+    use_mmap: bool = Field(True, description="Map the model's file into memory instead of reading it.")
+    idle_unload_s: float = Field(0.0, ge=0, description="Seconds without a request until memory is freed; 0 = never.")
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Frozen; `Settings(model="starter")` overrides the other sources.
+
+    Raises:
+        SettingsError: a value cannot be used (the message names the setting and where its value came from), or a
+            `phireside.toml` cannot be read (it names the file).
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid", env_ignore_empty=True
+    )
+
+    data_dir: Annotated[Path, AfterValidator(_absolute)] = Field(
+        default_factory=default_data_dir, description="Conversations and downloaded models; default: the platform's."
+    )
+    model: str = Field("auto", description="Catalogue name, path to a .gguf, hf:owner/repo/file.gguf or openai:MODEL.")
+    engine: EngineSettings = EngineSettings()
+    # What may hold a password or a key is kept out of repr() and of error messages.
+    database_url: str = Field(
+        "", repr=False, description="SQLAlchemy URL of the conversations; empty = SQLite in data_dir."
+    )
+    openai_base_url: str = Field("", description="Server for openai:MODEL, e.g. http://127.0.0.1:8080/v1.")
+    openai_api_key: SecretStr = Field(SecretStr(""), repr=False, description="Key for that server, if it wants one.")
+    port: int = Field(8501, ge=1, le=65535, description="Port of the chat page, on 127.0.0.1.")
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            problems = "; ".join(_problem(each, values) for each in error.errors(include_url=False))
+            raise SettingsError(f"The settings cannot be used: {problems}.", hint=HINT) from error
+        except SourceError as error:  # a nested setting in the environment that is not JSON
+            raise SettingsError(f"The settings cannot be used: {error}.", hint=HINT) from error
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (the base class's signature)
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment, then phireside.toml."""
+        return init_settings, env_settings, _TomlFiles(settings_cls, toml_file=config_files(), deep_merge=True)
+
+    @property
+    def models_dir(self) -> Path:
+        """Where downloaded models lie."""
+        return self.data_dir / "models"
+
+    @property
+    def conversations_url(self) -> str:
+        """The SQLAlchemy URL of the conversation store."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'conversations.db'}"
+
+
+class _TomlFiles(TomlConfigSettingsSource):
+    """pydantic-settings' source; a file that cannot be read is named."""
+
+    def _read_file(self, path: Path | Traversable) -> dict[str, Any]:
+        try:
+            return super()._read_file(path)
+        except (OSError, ValueError) as error:  # no rights, not UTF-8, not TOML
+            raise SettingsError(
+                f"{path} cannot be read: {error}.", hint="Correct it, or move it away to use the defaults."
+            ) from error
+
+
+def _problem(problem: ErrorDetails, values: dict[str, Any]) -> str:
+    """One problem of a failed validation: the setting, its source, what is wrong, and the value unless secret."""
+    names = [str(part) for part in problem["loc"]]
+    field = Settings.model_fields.get(names[0])
+    reason = "there is no such setting" if problem["type"] == "extra_forbidden" else problem["msg"]
+    shown = f" (got {str(problem['input'])[:80]!r})" if field is not None and field.repr else ""
+    return f"{'.'.join(names)}, from {_source(names, values)}: {reason}{shown}"
+
+
+def _source(names: list[str], values: dict[str, Any]) -> str:
+    """Which source gave a setting its value: the strongest that has it."""
+    if names[0] in values:
+        return "an argument"
+    variables = [f"{ENV_PREFIX}{'__'.join(names[:depth])}".upper() for depth in range(len(names), 0, -1)]
+    return next((name for name in variables if name in os.environ), "phireside.toml")

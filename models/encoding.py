@@ -1,0 +1,106 @@
+"""From messages to tokens, exactly: the template's markers become control tokens, what people wrote never does.
+
+Also remembers which tokens an answer was generated as, so that the next turn starts with those very tokens: text that
+is tokenised again may split differently, and then the KV cache would not fit. Knows nothing of LangChain.
+"""
+
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from phireside.models.engine import Vocabulary, clean
+from phireside.models.templates import ChatTemplate, Message
+
+_CUT = "\ufdd0"  # a Unicode noncharacter: marks where a marker in somebody's text is broken in two
+_REMEMBERED = 64  # conversations
+
+
+class PromptEncoder:
+    """Messages to tokens for one model file. Safe to use from any thread.
+
+    Args:
+        vocabulary: the model's tokenizer.
+        template: its chat template.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, template: ChatTemplate) -> None:
+        self._vocabulary, self._template = vocabulary, template
+        longest_first = sorted(vocabulary.markers, key=len, reverse=True)
+        self._marker = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+        self._heads = {marker[:n] for marker in longest_first for n in range(1, len(marker))}
+        self._tails = {marker[n:] for marker in longest_first for n in range(1, len(marker))}
+        self._longest = max(map(len, longest_first), default=0)
+        self._memory: OrderedDict[str, list[int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """The prompt as text, with cuts (U+FDD0) wherever somebody's text could be read as a marker."""
+        return self._template.render([{**m, "content": self._cut(clean(m["content"]))} for m in messages])
+
+    def encode(self, prompt: str) -> list[int]:
+        """Tokens of a rendered prompt, beginning with the model's begin-of-text token if it wants one."""
+        known, tokens = self._recall(prompt)
+        if not known and self._vocabulary.adds_bos:
+            tokens = [self._vocabulary.bos]
+        for piece in self._pieces(prompt[len(known) :]):
+            tokens += self._vocabulary.tokenize(piece, markers=True)
+        if tokens[:2] == [self._vocabulary.bos] * 2:  # the template writes it as well
+            del tokens[0]
+        return tokens
+
+    def remember(self, prompt: str, prompt_tokens: Sequence[int], answer: str, answer_tokens: Sequence[int]) -> None:
+        """An answer was generated as these tokens; later prompts that continue it will begin with them."""
+        if not answer or self._cut(answer) != answer:
+            return
+        with self._lock:
+            self._memory[prompt + answer] = [*prompt_tokens, *answer_tokens]
+            self._memory.move_to_end(prompt + answer)
+            while len(self._memory) > _REMEMBERED:
+                self._memory.popitem(last=False)
+
+    def _recall(self, prompt: str) -> tuple[str, list[int]]:
+        """The longest remembered beginning of a prompt, if a marker follows it, and its tokens."""
+        with self._lock:
+            fitting = [known for known in self._memory if prompt.startswith(known)]
+            # Only before a marker is it certain that tokens do not depend on what follows.
+            fitting = [known for known in fitting if self._marker and self._marker.match(prompt, len(known))]
+            if not fitting:
+                return "", []
+            best = max(fitting, key=len)
+            self._memory.move_to_end(best)
+            return best, list(self._memory[best])
+
+    def _cut(self, text: str) -> str:
+        """Mark the places where the text is, or with its neighbours could become, a marker."""
+        text = text.replace(_CUT, "\ufffd")
+        if not self._marker:
+            return text
+        starts = [0, *(start + 1 for start, _ in self._spans(text)), len(text)]
+        text = _CUT.join(text[a:b] for a, b in pairwise(starts)) if len(starts) > 2 else text
+        if any(text[:n] in self._tails for n in range(1, min(self._longest, len(text)) + 1)):
+            text = _CUT + text
+        if any(text[-n:] in self._heads for n in range(1, min(self._longest, len(text)) + 1)):
+            text += _CUT
+        return text
+
+    def _pieces(self, prompt: str) -> list[str]:
+        """The prompt without cuts, split at those cuts that stand inside a marker."""
+        if _CUT not in prompt or not self._marker:
+            return [prompt]
+        cuts, length = [], 0
+        for part in prompt.split(_CUT)[:-1]:
+            length += len(part)
+            cuts.append(length)
+        whole = prompt.replace(_CUT, "")
+        spans = list(self._spans(whole))
+        needed = [at for at in cuts if any(start < at < end for start, end in spans)]
+        return [whole[a:b] for a, b in pairwise([0, *needed, len(whole)]) if a < b]
+
+    def _spans(self, text: str) -> Iterator[tuple[int, int]]:
+        """Where markers stand in a text, overlapping ones too."""
+        at = 0
+        while self._marker and (found := self._marker.search(text, at)):
+            yield found.span()
+            at = found.start() + 1

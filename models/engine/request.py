@@ -1,0 +1,131 @@
+"""What a caller asks of the engine and what it gets back: requests, sampling, events, usage.
+
+Plain data. Knows nothing of llama.cpp, of threads, or of how a request is served.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Literal
+
+from phireside.errors import PhiresideError, RequestError
+
+FinishReason = Literal["stop", "length", "cancelled"]
+
+
+class Priority(IntEnum):
+    """Who waits: a person, or work in the background such as a summary."""
+
+    PERSON = 0
+    BACKGROUND = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is chosen (*Hands-On Large Language Models*, chapter 6).
+
+    Args:
+        temperature: 0 = always the most probable token (greedy); 1 = the model's own distribution.
+        top_k: keep the k most probable tokens; 0 = all.
+        top_p: keep the most probable tokens that together reach this probability; 1 = all.
+        min_p: drop tokens less probable than this share of the best one; 0 = none.
+        repeat_penalty: divides the logits of the last 64 tokens; 1 = none.
+        seed: of the draw, 0 … 2³²-1; None = a new one each time.
+
+    Raises:
+        RequestError: a value is out of its range.
+    """
+
+    temperature: float = 0.7
+    top_k: int = 40
+    top_p: float = 0.95
+    min_p: float = 0.05
+    repeat_penalty: float = 1.0
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        ranges = {
+            "temperature": (self.temperature, 0, 100),
+            "top_k": (self.top_k, 0, 2**31 - 1),
+            "top_p": (self.top_p, 0, 1),
+            "min_p": (self.min_p, 0, 1),
+            "repeat_penalty": (self.repeat_penalty, 0.01, 100),
+            "seed": (0 if self.seed is None else self.seed, 0, 2**32 - 1),
+        }
+        for name, (value, low, high) in ranges.items():
+            if not low <= value <= high:  # also False for NaN
+                raise RequestError(f"{name} is {value}, but must lie between {low} and {high}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One prompt to continue.
+
+    Args:
+        tokens: the prompt; at least one token.
+        sampling: how tokens are chosen.
+        max_tokens: most tokens to generate; None = as many as the context has room for.
+        stop: strings that end the answer; they are not part of it.
+        priority: a person's request goes before background work.
+
+    Raises:
+        RequestError: the prompt is empty, or a limit is not positive.
+    """
+
+    tokens: tuple[int, ...]
+    sampling: Sampling = field(default_factory=Sampling)
+    max_tokens: int | None = 512
+    stop: tuple[str, ...] = ()
+    priority: Priority = Priority.PERSON
+
+    def __post_init__(self) -> None:
+        if not self.tokens:
+            raise RequestError("The prompt is empty: there is nothing to continue.", hint="Write a message first.")
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise RequestError(f"max_tokens is {self.max_tokens}, but must be at least 1, or None for no limit.")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The figures of a finished request; times in seconds."""
+
+    finish_reason: FinishReason
+    prompt_tokens: int
+    cached_tokens: int  # of the prompt: found in the KV cache
+    evaluated_tokens: int  # of the prompt: evaluated for this request
+    generated_tokens: int
+    queue_s: float
+    time_to_first_token_s: float
+    decode_s: float  # from the first token to the last
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Speed of generating, the first token (which belongs to the prompt's evaluation) left out."""
+        return (self.generated_tokens - 1) / self.decode_s if self.decode_s > 0 and self.generated_tokens > 1 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A piece of the answer: whole characters, nothing of a stop string."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The last event of a request that went well or was cancelled."""
+
+    usage: Usage
+    tokens: tuple[int, ...]  # generated, the end-of-text token left out
+    exact: bool  # whether the tokens spell exactly the text that was sent (no stop string cut off, no half character)
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The last event of a request that could not be served."""
+
+    error: PhiresideError
+
+
+Event = Text | Ended | Failed
+Sink = Callable[[Event], None]  # called in the engine's thread: must not block; raising means that nobody listens

@@ -1,0 +1,49 @@
+"""The scheduler's rule, in one place: which tokens go into the next batch.
+
+Every answer that is being written gets its one token. What is left of the batch is shared among the prompts that are
+still being read, a person's before background work, each its even share. While answers are being written, a step reads
+no more of a prompt than takes about a quarter of a second, so that a long prompt never stops another's stream.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+from phireside.models.engine.request import Priority
+
+STEP_SECONDS = 0.25
+SMALLEST_CHUNK = 16  # below that, llama.cpp's matrix products waste more than a smoother stream gains
+
+
+class Runner(Protocol):
+    """What the rule needs to know of a running request."""
+
+    pending: list[int]  # tokens to evaluate next: the unread part of the prompt, or the one token generated last
+    reading: bool  # whether the prompt is still being read
+    priority: Priority
+
+
+R = TypeVar("R", bound=Runner)
+
+
+def plan_step(runs: Sequence[R], n_batch: int, read_speed: float) -> list[tuple[R, int]]:
+    """The next batch: which requests, and how many of its pending tokens each.
+
+    Args:
+        runs: running requests, oldest first; at most `n_batch`.
+        n_batch: most tokens of a batch.
+        read_speed: tokens per second at which prompts have been read lately; 0 = not known.
+    """
+    writing = [run for run in runs if not run.reading]
+    room = n_batch - len(writing)
+    if writing:
+        room = min(room, max(SMALLEST_CHUNK, int(read_speed * STEP_SECONDS)))
+    reading = [run for run in runs if run.reading]
+    first = min((run.priority for run in reading), default=Priority.PERSON)
+    waiting = sorted((run for run in reading if run.priority == first), key=lambda run: len(run.pending))
+    plan = [(run, 1) for run in writing]
+    for left, run in zip(range(len(waiting), 0, -1), waiting, strict=True):
+        count = min(len(run.pending), -(-room // left))  # what a short prompt leaves goes to the longer ones
+        room -= count
+        if count:
+            plan.append((run, count))
+    return plan

@@ -1,0 +1,81 @@
+"""LangChain messages as the plain turns that a chat template takes, and engine events as LangChain chunks."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ChatMessage, SystemMessage, ToolMessage
+
+from phireside.errors import NotSupportedError
+from phireside.models.engine import Ended
+from phireside.models.templates import Message
+
+_NO_TEXT = {"tool_use", "tool_call", "tool_call_chunk", "reasoning", "thinking", "non_standard", "invalid_tool_call"}
+
+
+def to_turns(messages: Sequence[BaseMessage]) -> list[Message]:
+    """Messages as {"role", "content"} turns; tool calls and their results as ReAct text.
+
+    Raises:
+        NotSupportedError: a message holds an image, audio or a file.
+    """
+    return [{"role": _role(message), "content": _content(message)} for message in messages]
+
+
+def _role(message: BaseMessage) -> str:
+    if isinstance(message, SystemMessage):
+        return "system"
+    if isinstance(message, AIMessage):
+        return "assistant"
+    if isinstance(message, ChatMessage) and message.role in {"system", "assistant"}:
+        return message.role
+    return "user"
+
+
+def _content(message: BaseMessage) -> str:
+    text = _text(message.content)
+    if isinstance(message, ToolMessage):
+        return f"Observation: {text}"
+    calls = message.tool_calls if isinstance(message, AIMessage) else []
+    lines = [f"Action: {c['name']}\nAction Input: {json.dumps(c['args'], ensure_ascii=False)}" for c in calls]
+    return "\n".join([text, *lines] if text else lines)
+
+
+def _text(content: str | list[str | dict[str, Any]]) -> str:
+    if isinstance(content, str):
+        return content
+    parts = []
+    for block in content:
+        kind = "text" if isinstance(block, str) else block.get("type", "text")
+        if kind == "text":
+            parts.append(block if isinstance(block, str) else str(block.get("text", "")))
+        elif kind not in _NO_TEXT:
+            raise NotSupportedError(
+                f"A message holds a block of type {kind!r}, but this model reads text only.",
+                hint="Send the text of it, or use a model that takes images through openai:MODEL.",
+            )
+    return "".join(parts)
+
+
+def last_chunk(ended: Ended, model_name: str) -> AIMessageChunk:
+    """The empty chunk that ends a stream: usage, and how the answer came about (times in seconds)."""
+    usage = ended.usage
+    return AIMessageChunk(
+        content="",
+        chunk_position="last",
+        usage_metadata={
+            "input_tokens": usage.prompt_tokens,
+            "output_tokens": usage.generated_tokens,
+            "total_tokens": usage.prompt_tokens + usage.generated_tokens,
+            "input_token_details": {"cache_read": usage.cached_tokens},
+        },
+        response_metadata={
+            "model_name": model_name,
+            "finish_reason": usage.finish_reason,
+            "cached_tokens": usage.cached_tokens,
+            "evaluated_tokens": usage.evaluated_tokens,
+            "queue_time": round(usage.queue_s, 4),
+            "time_to_first_token": round(usage.time_to_first_token_s, 4),
+            "tokens_per_second": round(usage.tokens_per_second, 2),
+        },
+    )
