@@ -1,0 +1,209 @@
+"""Connections and transactions, on SQLite and PostgreSQL, and their faults in a person's words. Knows no conversation.
+
+SQLite runs in WAL mode: readers never wait for a writer. A writing transaction begins with BEGIN IMMEDIATE, because one
+that reads first and asks for the lock later fails at once when somebody else wrote in between, however long the busy
+timeout. `synchronous=FULL` syncs the log at every commit: a turn that was shown as saved survives a power cut too, not
+only the end of the process, for some milliseconds in a turn that took seconds.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event, func, inspect, make_url, select
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+
+from phireside.errors import StoreError
+from phireside.memory.schema import SCHEMA_VERSION, metadata, schema_version
+
+BUSY_SECONDS = 30.0
+
+_SCHEMA_LOCK = 0x50484952  # "PHIR": our number among PostgreSQL's advisory locks
+
+# SQLite's primary result codes (https://sqlite.org/rescode.html): what happened, and what to do.
+_SQLITE_FAULTS = {
+    5: (
+        f"another program has held its lock for more than {BUSY_SECONDS:.0f} s",
+        "Close the program that writes to it and try again.",
+    ),
+    8: ("it is read-only", "Give yourself the right to write to the file and to its folder, or choose another place."),
+    10: (
+        "the disk failed or is full",
+        "Free some space, check the disk, and try again. What was saved is safe.",
+    ),
+    11: ("it is damaged", "Bring back your last copy of it, or rescue what is left with `sqlite3 FILE .recover`."),
+    13: ("the disk is full", "Free some space and try again. What was saved before is safe."),
+    14: ("it cannot be opened", "Check that the path is a file and that you may write to it and to its folder."),
+    26: ("it is not a database", "Choose another file, or move this one away: a new database is then created."),
+}
+
+
+class Database:
+    """One database for many threads; its tables are created when they are missing.
+
+    Args:
+        url: SQLAlchemy's URL, `sqlite:///path` (the folder is created), `sqlite://` (in memory) or `postgresql://…`.
+
+    Raises:
+        StoreError: the URL or the file cannot be used, the server does not answer, or the tables are of another
+            version.
+    """
+
+    def __init__(self, url: str) -> None:
+        address = _parse(url)
+        self.where = address.render_as_string(hide_password=True)
+        self.is_sqlite = address.get_backend_name() == "sqlite"
+        # SQLite has one writer at a time. Waiting for it is polling, which is unfair, and would take the pool's
+        # connections from the readers; the threads of this process queue here instead.
+        self._turnstile = threading.Lock() if self.is_sqlite else nullcontext()
+        self._closed = False
+        self._engine = _engine(address, self.is_sqlite)
+        if self.is_sqlite:
+            _create_file(address)
+        self._writing = self._engine.execution_options(immediate=True)
+        try:
+            self._prepare_tables()
+        except StoreError:
+            self.close()
+            raise
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that only reads.
+
+        Raises:
+            StoreError: any fault of the database.
+        """
+        with self._faults(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that holds the write lock from its start (SQLite); all of it is saved, or nothing.
+
+        Raises:
+            StoreError: any fault of the database.
+        """
+        with self._faults(), self._turnstile, self._writing.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close all connections; SQLite then folds its log into the file. A second call does nothing."""
+        self._closed = True
+        self._engine.dispose()
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        if self._closed:
+            raise StoreError("The conversations are closed already.", hint="Open a new ConversationStore.")
+        try:
+            yield
+        except SQLAlchemyError as error:
+            raise _explained(error, self.where) from error
+
+    def _prepare_tables(self) -> None:
+        with self.reading() as connection:
+            version = _version(connection)
+        if version is None:
+            with self.writing() as connection:
+                if not self.is_sqlite:
+                    connection.execute(select(func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
+                version = _version(connection) or self._create_tables(connection)
+        if version != SCHEMA_VERSION:
+            raise StoreError(
+                f"{self.where} has the tables of version {version}; this program knows version {SCHEMA_VERSION}.",
+                hint="A newer Phireside wrote it: upgrade this one, or set PHIRESIDE_DATABASE_URL to another database.",
+            )
+
+    def _create_tables(self, connection: Connection) -> int:
+        strangers = set(metadata.tables) & set(inspect(connection).get_table_names())
+        if strangers:
+            raise StoreError(
+                f"{self.where} belongs to another program: it has its own {', '.join(sorted(strangers))}.",
+                hint="Set PHIRESIDE_DATABASE_URL to a database of its own for Phireside.",
+            )
+        metadata.create_all(connection)
+        connection.execute(schema_version.insert().values(version=SCHEMA_VERSION))
+        return SCHEMA_VERSION
+
+
+def _version(connection: Connection) -> int | None:
+    if not inspect(connection).has_table(schema_version.name):
+        return None
+    return connection.scalar(select(func.coalesce(func.max(schema_version.c.version), 0)))
+
+
+def _parse(url: str) -> URL:
+    hint = "Use sqlite:////path/to/conversations.db or postgresql://user:password@host/name."
+    try:
+        address = make_url(url)
+    except (ArgumentError, ValueError) as error:  # the text of a URL may hold a password: it is not repeated
+        raise StoreError("The address of the conversations is not a database URL.", hint=hint) from error
+    if address.get_backend_name() not in ("sqlite", "postgresql"):
+        raise StoreError(f"Conversations cannot be kept in {address.get_backend_name()!r}.", hint=hint)
+    if address.drivername == "postgresql":
+        return address.set(drivername="postgresql+psycopg")
+    return address
+
+
+def _create_file(address: URL) -> None:
+    """Create the folder and an empty file that only its owner may read: what people say to their model is private."""
+    if _in_memory(address) or str(address.database).startswith("file:"):
+        return
+    path = Path(str(address.database))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            path.touch(mode=0o600)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise StoreError(
+            f"{path} cannot be created: {error}.", hint="Set PHIRESIDE_DATA_DIR to a folder that you may write to."
+        ) from error
+
+
+def _in_memory(address: URL) -> bool:
+    return address.database in (None, "", ":memory:")
+
+
+def _engine(address: URL, is_sqlite: bool) -> Engine:
+    options: dict[str, Any] = {"pool_pre_ping": True}  # a server that was restarted meanwhile is no error
+    if is_sqlite:
+        options = {"connect_args": {"timeout": BUSY_SECONDS, "check_same_thread": False}}
+        if _in_memory(address):  # every connection would be a database of its own
+            options |= {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0}
+    try:
+        engine = create_engine(address, hide_parameters=True, **options)
+    except (ImportError, SQLAlchemyError, TypeError) as error:
+        raise StoreError(
+            f"The database driver {address.drivername} cannot be used: {error}.",
+            hint="For PostgreSQL: pip install 'phireside[postgres]'.",
+        ) from error
+    if is_sqlite:
+        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _set_up_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # sqlite3 would begin transactions on its own, and too late: _begin_sqlite does
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    immediate = connection.get_execution_options().get("immediate", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+
+def _explained(error: SQLAlchemyError, where: str) -> StoreError:
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    code = getattr(cause, "sqlite_errorcode", 0) & 0xFF  # the low byte of an extended code is the primary one
+    # PostgreSQL's full text has lines that repeat the values of the row; its primary message has none.
+    reason = getattr(getattr(cause, "diag", None), "message_primary", None) or str(cause)
+    what, hint = _SQLITE_FAULTS.get(code, (f"{type(cause).__name__}: {' '.join(reason.split())}", _OTHER_HINT))
+    return StoreError(f"The conversations in {where} cannot be used: {what}.", hint=hint)
+
+
+_OTHER_HINT = "Check that the database is there and answers, then try again. What was saved before is safe."

@@ -1,0 +1,264 @@
+"""Conversations and their messages, in SQLite or PostgreSQL.
+
+A turn is saved in one transaction: all of its messages are there, or none. Many threads, processes and pages may use
+one database at once. Knows nothing of models and of what is sent to them.
+"""
+
+import builtins
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from langchain_core.messages import BaseMessage, HumanMessage
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, or_, select
+
+from phireside.errors import ConversationNotFoundError, StoreError
+from phireside.memory import export
+from phireside.memory.database import Database
+from phireside.memory.encoding import (
+    column_text,
+    fold,
+    from_json,
+    message_from_json,
+    message_to_data,
+    to_json,
+)
+from phireside.memory.schema import JSON, conversations, messages
+
+TITLE_LENGTH = 60  # characters of a title that we make; one given by a person may have MAX_TITLE_LENGTH
+MAX_TITLE_LENGTH = 200
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """A conversation without its messages.
+
+    Attributes:
+        id: 32 hexadecimal digits.
+        title: one line of text; empty until the first user message is saved.
+        created_at: when it was created, in UTC.
+        updated_at: when a turn was last saved, in UTC.
+        options: what `create` and `set_options` were given: model, system prompt, preset, …
+    """
+
+    id: str
+    title: str
+    created_at: datetime
+    updated_at: datetime
+    options: dict[str, JSON]
+
+
+class ConversationStore:
+    """The conversations of one database. Close it when done; use one for all threads.
+
+    Args:
+        url: `sqlite:////path/to/file.db` (created with its folder if missing), `sqlite://` (in memory) or
+            `postgresql://user:password@host/database`.
+
+    Raises:
+        StoreError: here and in every method: the database cannot be opened, read or written; the hint says what to do.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._database = Database(url)
+
+    def create(self, title: str = "", **options: JSON) -> Conversation:
+        """A new, empty conversation. Without a title it gets one from its first user message."""
+        now, title, conversation_id = datetime.now(UTC), _one_line(title), uuid.uuid4().hex
+        row = {
+            "id": conversation_id,
+            "title": title,
+            "folded_title": fold(title),
+            "created_at": now,
+            "updated_at": now,
+            "options": to_json(options),
+        }
+        with self._database.writing() as connection:
+            connection.execute(conversations.insert().values(row))
+            return _conversation(_row(connection, conversation_id))
+
+    def list(self, query: str = "", limit: int = 200) -> builtins.list[Conversation]:
+        """The conversations with the newest turns first.
+
+        Args:
+            query: a piece of the title or of a message's text, blind to upper and lower case; empty = all.
+            limit: most conversations returned.
+        """
+        wanted = select(conversations).order_by(
+            conversations.c.updated_at.desc(), conversations.c.created_at.desc(), conversations.c.id
+        )
+        needle = fold(query)
+        if needle:
+            in_text = (
+                select(messages.c.id)
+                .where(messages.c.conversation_id == conversations.c.id, self._contains(messages.c.folded_text, needle))
+                .exists()
+            )
+            wanted = wanted.where(or_(self._contains(conversations.c.folded_title, needle), in_text))
+        with self._database.reading() as connection:
+            return [_conversation(row) for row in connection.execute(wanted.limit(limit))]
+
+    def get(self, conversation_id: str) -> Conversation:
+        """One conversation.
+
+        Raises:
+            ConversationNotFoundError: there is none with that id (any longer). So do all methods below.
+        """
+        with self._database.reading() as connection:
+            return _conversation(_row(connection, conversation_id))
+
+    def messages(self, conversation_id: str) -> builtins.list[BaseMessage]:
+        """All messages, in order."""
+        with self._database.reading() as connection:
+            return _messages(connection, _row(connection, conversation_id).id)
+
+    def save_turn(self, conversation_id: str, messages: Sequence[BaseMessage], *, at: int | None = None) -> None:
+        """Append messages in one transaction, or put them in the place of older ones.
+
+        Args:
+            conversation_id: the conversation.
+            messages: the turn: a user message, the answer, and tool calls and results between them.
+            at: position (0-based) from which on older messages are replaced (edit, regenerate); None = append.
+
+        Raises:
+            StoreError: `at` is outside of 0 … number of messages, or a message is of a kind that cannot be saved.
+        """
+        records = [_record(message) for message in messages]
+        with self._database.writing() as connection:
+            row = _row(connection, conversation_id, lock=True)
+            start = _make_room(connection, row.id, at)
+            title = row.title or default_title(messages)
+            _insert(connection, row.id, start, records)
+            _update(connection, row.id, title=title, folded_title=fold(title), updated_at=datetime.now(UTC))
+
+    def rename(self, conversation_id: str, title: str) -> None:
+        """Set the title (one line, at most 200 characters); an empty one brings the default title back."""
+        with self._database.writing() as connection:
+            row = _row(connection, conversation_id, lock=True)
+            title = _one_line(title) or default_title(_messages(connection, row.id))
+            _update(connection, row.id, title=title, folded_title=fold(title))
+
+    def set_options(self, conversation_id: str, **options: JSON) -> None:
+        """Set these options; others stay as they are."""
+        with self._database.writing() as connection:
+            row = _row(connection, conversation_id, lock=True)
+            _update(connection, row.id, options=to_json(_options(row) | options))
+
+    def delete(self, conversation_id: str) -> None:
+        """Delete a conversation and its messages."""
+        with self._database.writing() as connection:
+            row = _row(connection, conversation_id, lock=True)
+            connection.execute(conversations.delete().where(conversations.c.id == row.id))
+
+    def export_markdown(self, conversation_id: str) -> str:
+        """The conversation to read: title, roles, text; a stopped answer is marked as one."""
+        conversation, history = self._whole(conversation_id)
+        return export.to_markdown(conversation.title, conversation.created_at, conversation.options, history)
+
+    def export_json(self, conversation_id: str) -> str:
+        """The conversation with everything that is stored of it; messages in LangChain's form."""
+        conversation, history = self._whole(conversation_id)
+        return to_json(
+            {
+                "format": "phireside-conversation",
+                "version": 1,
+                "id": conversation.id,
+                "title": conversation.title,
+                "created_at": conversation.created_at.isoformat(),
+                "updated_at": conversation.updated_at.isoformat(),
+                "options": conversation.options,
+                "messages": [message_to_data(message) for message in history],
+            },
+            indent=2,
+        )
+
+    def close(self) -> None:
+        """Close the connections. A second call does nothing; any other method then raises StoreError."""
+        self._database.close()
+
+    def _whole(self, conversation_id: str) -> tuple[Conversation, builtins.list[BaseMessage]]:
+        with self._database.reading() as connection:
+            row = _row(connection, conversation_id)
+            return _conversation(row), _messages(connection, row.id)
+
+    def _contains(self, column: ColumnElement[str], needle: str) -> ColumnElement[bool]:
+        # Not LIKE: it has wildcards to escape, and SQLite refuses patterns of more than 50,000 bytes.
+        find = func.instr if self._database.is_sqlite else func.strpos
+        return find(column, needle) > 0
+
+
+def default_title(history: Sequence[BaseMessage]) -> str:
+    """The first user message in one line, cut at a word border at about 60 characters; empty if there is no text."""
+    texts = (_one_line(message.text) for message in history if isinstance(message, HumanMessage))
+    text = next(filter(None, texts), "")
+    if len(text) <= TITLE_LENGTH:
+        return text
+    head = text[:TITLE_LENGTH]
+    words = head.rpartition(" ")[0]
+    # One long word, or a language without spaces, is cut where it is.
+    return (words if len(words) > TITLE_LENGTH // 2 else head) + "…"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(column_text(text).split())[:MAX_TITLE_LENGTH]
+
+
+def _row(connection: Connection, conversation_id: str, *, lock: bool = False) -> Row[Any]:
+    wanted: Select[Any] = select(conversations).where(conversations.c.id == column_text(conversation_id))
+    # SQLite's BEGIN IMMEDIATE holds the whole database already, and SQLAlchemy leaves FOR UPDATE out there.
+    row = connection.execute(wanted.with_for_update() if lock else wanted).one_or_none()
+    if row is None:
+        raise ConversationNotFoundError(
+            f"There is no conversation {column_text(conversation_id)[:40]!r}.",
+            hint="It may have been deleted in another window: choose one from the list.",
+        )
+    return row
+
+
+def _conversation(row: Row[Any]) -> Conversation:
+    return Conversation(row.id, row.title, row.created_at, row.updated_at, _options(row))
+
+
+def _options(row: Row[Any]) -> dict[str, JSON]:
+    return cast(dict[str, JSON], from_json(row.options))
+
+
+def _messages(connection: Connection, conversation_id: str) -> list[BaseMessage]:
+    wanted = (
+        select(messages.c.payload).where(messages.c.conversation_id == conversation_id).order_by(messages.c.position)
+    )
+    return [message_from_json(payload) for payload in connection.scalars(wanted)]
+
+
+def _record(message: BaseMessage) -> dict[str, object]:
+    return {"payload": to_json(message_to_data(message)), "folded_text": fold(message.text)}
+
+
+def _make_room(connection: Connection, conversation_id: str, at: int | None) -> int:
+    """Delete the messages from position `at` on; the position at which the next ones are to be written."""
+    mine = messages.c.conversation_id == conversation_id
+    count = connection.scalar(select(func.coalesce(func.max(messages.c.position) + 1, 0)).where(mine)) or 0
+    if at is None:
+        return count
+    if not 0 <= at <= count:
+        raise StoreError(
+            f"A turn cannot be saved at position {at}: the conversation has {count} messages.",
+            hint="It was changed in another window: open it again.",
+        )
+    connection.execute(messages.delete().where(mine, messages.c.position >= at))
+    return at
+
+
+def _insert(connection: Connection, conversation_id: str, start: int, records: Sequence[dict[str, object]]) -> None:
+    rows = [
+        record | {"conversation_id": conversation_id, "position": position}
+        for position, record in enumerate(records, start)
+    ]
+    if rows:
+        connection.execute(messages.insert(), rows)
+
+
+def _update(connection: Connection, conversation_id: str, **values: object) -> None:
+    connection.execute(conversations.update().where(conversations.c.id == conversation_id).values(**values))
