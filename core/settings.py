@@ -46,7 +46,9 @@ class EngineSettings(BaseModel):
     n_threads_batch: int = Field(0, ge=0, description="Threads for reading prompts; 0 = all physical cores.")
     n_batch: int = Field(256, ge=1, le=4096, description="Most tokens evaluated in one step.")
     n_sequences: int = Field(8, ge=1, le=64, description="Threads of thought that may run or be parked at once.")
-    cache_tokens: int = Field(0, ge=0, description="Cells of the KV cache, shared by all sequences; 0 = n_ctx.")
+    cache_tokens: int = Field(
+        0, ge=0, description="Tokens in the KV cache, all sequences together; 0 = one to four n_ctx."
+    )
     max_waiting: int = Field(64, ge=1, description="Requests that may wait before new ones are refused.")
     flash_attn: Literal["auto", "on", "off"] = Field(
         "auto", description="Flash attention; a quantized type_v needs it."

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -152,13 +152,17 @@ def _template(template: str | None) -> str:
     return "\n".join(line[:_TEMPLATE_WIDTH] for line in lines[:_TEMPLATE_LINES]) + more
 
 
+def _on_terminal(stream: TextIO) -> bool:
+    return stream.isatty()
+
+
 def _print_json(data: object) -> None:
     print(json.dumps(data, indent=1))
 
 
 def _print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table on a terminal; under a pipe, lines with tabs between the columns. Cells are text, never markup."""
-    if not sys.stdout.isatty():
+    if not _on_terminal(sys.stdout):
         for row in rows:
             print("\t".join(" ".join(plain(cell).split()) for cell in row))
         return
@@ -175,7 +179,7 @@ def _print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 @contextmanager
 def _progress() -> Iterator[Callable[[int, int], None]]:
     """Shows how far a download is, on stderr: a bar on a terminal, else a line at each tenth."""
-    if not sys.stderr.isatty():
+    if not _on_terminal(sys.stderr):
         yield _tenths()
         return
     from rich.console import Console

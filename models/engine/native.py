@@ -9,6 +9,7 @@ import functools
 import logging
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,8 @@ from phireside.settings import EngineSettings
 
 log = logging.getLogger("phireside.llama")
 
-_LEVELS = {3: logging.INFO, 4: logging.WARNING}  # ggml's warnings and errors; all else is for debugging
+_LEVELS = {3: logging.INFO, 4: logging.INFO}  # ggml's warnings and errors; what matters of them we raise ourselves
+_complaints: deque[str] = deque(maxlen=3)  # its last errors, for the message when a file cannot be loaded
 _KV_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "bf16": 30}
 _KV_BITS = {"f32": 32, "f16": 16, "bf16": 16, "q8_0": 8.5, "q5_1": 6, "q5_0": 5.5, "q4_1": 5, "q4_0": 4.5}  # per value
 _FLASH_ATTN = {"auto": -1, "off": 0, "on": 1}
@@ -58,7 +60,10 @@ def _log_callback(llama_cpp: ModuleType) -> object:
     """The callback must outlive the library's use of it, hence the cache."""
 
     def write(level: int, text: bytes, _data: object) -> None:
-        log.log(_LEVELS.get(level, logging.DEBUG), "%s", text.decode("utf-8", "replace").rstrip())
+        line = text.decode("utf-8", "replace").strip()
+        log.log(_LEVELS.get(level, logging.DEBUG), "%s", line)
+        if level == 4:
+            _complaints.append(line)
 
     return llama_cpp.llama_log_callback(write)
 
@@ -368,10 +373,12 @@ def clean(text: str) -> str:
 
 
 def _load(path: Path, params: object) -> object:
-    model = _llama().llama_model_load_from_file(str(path).encode(), params)
+    lib = _llama()
+    _complaints.clear()
+    model = lib.llama_model_load_from_file(str(path).encode(), params)
     if not model:
         raise ModelLoadError(
-            f"llama.cpp cannot load {path}.",
+            f"llama.cpp cannot load {path}: {'; '.join(_complaints) or 'it does not say why'}.",
             hint="The file may be damaged, larger than memory, or of an architecture that is not known here; "
             f"`phireside models info '{path}'` tells.",
         )
