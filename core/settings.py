@@ -75,6 +75,9 @@ class Settings(BaseSettings):
         default_factory=default_data_dir, description="Conversations and downloaded models; default: the platform's."
     )
     model: str = Field("auto", description="Catalogue name, path to a .gguf, hf:owner/repo/file.gguf or openai:MODEL.")
+    system_prompt: str = Field(
+        "You are a helpful assistant.", description="System prompt of a chat that has none of its own; empty = none."
+    )
     engine: EngineSettings = EngineSettings()
     # What may hold a password or a key is kept out of repr() and of error messages.
     database_url: str = Field(

@@ -40,7 +40,7 @@ def chat(
     if sys.stdin.isatty():
         tell(f"{greeting} {HELP}\n")
     with _chat(settings) as conversations:
-        session = _Session(conversations, llm, model or settings.model, system)
+        session = _Session(conversations, llm, model or settings.model, system, settings.system_prompt)
         if resume:
             session.resume()
         for line in _lines():
@@ -51,8 +51,9 @@ def chat(
 class _Session:
     """One run of the command: the open conversation and what to do with a line."""
 
-    def __init__(self, chat: "Chat", llm: "BaseChatModel", model: str, system: str) -> None:
-        self._chat, self._llm, self._model, self._system = chat, llm, model, system
+    def __init__(self, chat: "Chat", llm: "BaseChatModel", model: str, system: str, default_system: str) -> None:
+        self._chat, self._llm, self._model = chat, llm, model
+        self._system, self._default_system = system, default_system
         self._id = ""
 
     def resume(self) -> None:
@@ -84,7 +85,8 @@ class _Session:
     def _ask(self, text: str, at: int | None = None) -> None:
         if not self._id:
             self._id = self._chat.store.create(model=self._model, system=self._system).id
-        _show(self._chat.send(self._id, text, model=self._llm, system=self._system, at=at))
+        system = self._system or self._default_system
+        _show(self._chat.send(self._id, text, model=self._llm, system=system, at=at))
 
     def _retry(self) -> None:
         messages = self._chat.store.messages(self._id) if self._id else []
