@@ -1,5 +1,7 @@
 """`phireside chat`: a conversation in the terminal, streamed and kept. Knows no more of models than `Chat` does."""
 
+import re
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
     from phireside.chains import Chat, Turn
 
-HELP = "/new starts afresh, /retry asks the last question again, /exit or Ctrl-D ends; Ctrl-C stops an answer."
+HELP = "Ctrl-C stops an answer, /retry asks again, /new starts afresh, /exit or Ctrl-D ends."
 
 
 @reporting_errors()
@@ -33,12 +35,14 @@ def chat(
     Lines that come through a pipe are asked one after another: echo "Why is the sky blue?" | phireside chat
     """
     from phireside.models import load_chat_model  # LangChain and llama.cpp: not for --help
+    from phireside.models.sampling import CHAT_REPEAT_PENALTY
 
     settings = Settings()
-    llm = load_chat_model(model or settings.model, settings, temperature=temperature, max_tokens=max_tokens)
+    sampling = {"temperature": temperature, "max_tokens": max_tokens, "repeat_penalty": CHAT_REPEAT_PENALTY}
+    llm = load_chat_model(model or settings.model, settings, **sampling)
     greeting = _greeting(model or settings.model, settings)
     if sys.stdin.isatty():
-        tell(f"{greeting} {HELP}\n")
+        tell(f"{greeting}\n{HELP}\n")
     with _chat(settings) as conversations:
         session = _Session(conversations, llm, model or settings.model, system, settings.system_prompt)
         if resume:
@@ -78,6 +82,8 @@ class _Session:
                 self._id = ""
             elif line == "/retry":
                 self._retry()
+            elif line.startswith("/"):
+                tell(f"There is no command {line}. {HELP}")
             elif line:
                 self._ask(line)
         return True
@@ -98,7 +104,7 @@ class _Session:
 
 def _show(turn: "Turn") -> None:
     """Print an answer while it is written; Ctrl-C stops it."""
-    shown = 0
+    shown, page = 0, _Page(shutil.get_terminal_size().columns - 1 if sys.stdout.isatty() else None)
     while True:
         try:
             ended = turn.wait(0.5)
@@ -106,15 +112,41 @@ def _show(turn: "Turn") -> None:
             turn.stop()
             continue
         text = turn.text
-        print(plain(text[shown:]), end="", flush=True)
+        page.write(plain(text[shown:]))
         shown = len(text)
         if ended:
             break
-    print(flush=True)
+    page.end()
     if turn.error:
         raise turn.error
     if sys.stdin.isatty():
         tell(_figures(turn.answer, turn.left_out) + "\n")
+
+
+class _Page:
+    """Prints text as it comes; with a width, words go to the next line instead of being broken at the edge."""
+
+    def __init__(self, width: int | None) -> None:
+        self._width, self._column, self._held = width, 0, ""
+
+    def write(self, text: str) -> None:
+        """Add text; a word is held back until it is whole."""
+        *words, self._held = re.split(r"(?<=\s)", self._held + text)
+        for word in words:
+            self._put(word)
+        sys.stdout.flush()
+
+    def end(self) -> None:
+        """Print the rest and end the line."""
+        self._put(self._held)
+        print(flush=True)
+
+    def _put(self, word: str) -> None:
+        if self._width and self._column and self._column + len(word.rstrip()) > self._width:
+            print()
+            self._column = 0
+        print(word, end="")
+        self._column = 0 if word.endswith("\n") else self._column + len(word)
 
 
 def _figures(answer: "AIMessage | None", left_out: int) -> str:
