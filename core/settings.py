@@ -23,6 +23,8 @@ from phireside.errors import SettingsError
 from phireside.paths import config_files, default_data_dir
 
 KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
+LARGEST_DEFAULT_CONTEXT = 8192  # tokens; more only if n_ctx asks for it
+CHEAP_CACHE_BYTES = 512e6
 ENV_PREFIX = "PHIRESIDE_"
 HINT = "They come from phireside.toml, PHIRESIDE_* environment variables and arguments; docs/settings.md lists them."
 
@@ -57,6 +59,15 @@ class EngineSettings(BaseModel):
     type_v: KvType = Field("f16", description="Type of the values in the KV cache.")
     use_mmap: bool = Field(True, description="Map the model's file into memory instead of reading it.")
     idle_unload_s: float = Field(0.0, ge=0, description="Seconds without a request until memory is freed; 0 = never.")
+
+    def context(self, trained: int | None) -> int:
+        """Tokens that one conversation may hold, for a model trained on `trained` tokens (None: not known)."""
+        return self.n_ctx or min(trained or LARGEST_DEFAULT_CONTEXT, LARGEST_DEFAULT_CONTEXT)
+
+    def cells(self, n_ctx: int, bytes_per_token: float) -> int:
+        """Tokens in the KV cache. Where it is cheap, up to four conversations stay in it side by side."""
+        affordable = CHEAP_CACHE_BYTES / max(1.0, bytes_per_token * n_ctx)  # a recurrent model's cache costs nothing
+        return max(self.cache_tokens, n_ctx) if self.cache_tokens else n_ctx * max(1, min(4, int(affordable)))
 
 
 class Settings(BaseSettings):

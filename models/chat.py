@@ -23,7 +23,6 @@ from phireside.errors import EngineError, RequestError
 from phireside.models.catalog import Catalog
 from phireside.models.encoding import PromptEncoder
 from phireside.models.engine import Ended, Event, Failed, Priority, Request, Sampling, Text
-from phireside.models.info import context_size
 from phireside.models.messages import last_chunk, to_turns
 from phireside.models.runtime import Runtime, shared_runtime
 from phireside.settings import EngineSettings, Settings
@@ -99,7 +98,7 @@ class ChatGGUF(BaseChatModel):
             text_inputs=True, text_outputs=True, image_inputs=False, tool_calling=False, structured_output=False
         )
         info = Catalog(self.settings).info(self.model)  # LangChain ignores an error here: the first call will show it
-        profile["max_input_tokens"] = context_size(info.trained_context, self._engine_settings())
+        profile["max_input_tokens"] = self._engine_settings().context(info.trained_context)
         return profile
 
     # ---- counting -------------------------------------------------------------------------------------------------

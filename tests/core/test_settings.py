@@ -191,3 +191,18 @@ def test_a_folder_that_cannot_be_made_is_a_settings_error_with_a_way_out(name: s
     with pytest.raises(SettingsError, match=r"cannot be created: .") as caught:
         ensure_dir(tmp_path / name)
     assert "PHIRESIDE_DATA_DIR" in caught.value.hint
+
+
+def test_the_context_is_the_models_own_up_to_8192() -> None:
+    assert EngineSettings().context(4096) == 4096
+    assert EngineSettings().context(131_072) == 8192
+    assert EngineSettings().context(None) == 8192
+    assert EngineSettings(n_ctx=512).context(4096) == 512
+
+
+def test_a_cheap_cache_holds_up_to_four_conversations_and_a_dear_one_holds_one() -> None:
+    assert EngineSettings().cells(4096, bytes_per_token=393_216) == 4096  # Phi-3: 1.6 GB for one
+    assert EngineSettings().cells(8192, bytes_per_token=23_040) == 2 * 8192  # SmolLM2: 189 MB for one
+    assert EngineSettings().cells(2048, bytes_per_token=0) == 4 * 2048  # recurrent: nothing to pay
+    assert EngineSettings(cache_tokens=5000).cells(4096, bytes_per_token=1) == 5000
+    assert EngineSettings(cache_tokens=100).cells(4096, bytes_per_token=1) == 4096
