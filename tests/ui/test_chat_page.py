@@ -1,0 +1,326 @@
+"""The chat page in AppTest: real store, real `Chat`, a scripted model."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+import streamlit as st
+from langchain_core.messages import AIMessage, HumanMessage
+from streamlit.testing.v1 import AppTest
+
+from phireside.errors import ContextOverflowError, ModelNotFoundError, StoreError
+from phireside.memory import Conversation
+from phireside.models.sampling import PRESETS
+from phireside.ui import history
+from phireside.ui.choices import Choices, read_choices
+from phireside.ui.messages import facts
+
+
+def say(app: AppTest, text: str) -> AppTest:
+    """Type a message, and wait for the answer."""
+    return shown_without_error(app.chat_input(key="typed").set_value(text).run())
+
+
+def press(app: AppTest, key: str) -> AppTest:
+    return shown_without_error(app.button(key=key).click().run())
+
+
+def shown_without_error(app: AppTest) -> AppTest:
+    assert not app.exception, app.exception
+    assert not app.warning, app.warning
+    return app
+
+
+def bubbles(app: AppTest) -> list[str]:
+    """The text of each message on the page."""
+    return ["\n".join(part.value for part in bubble.markdown if part.type == "markdown") for bubble in app.chat_message]
+
+
+def sent(script, call: int) -> list[str]:
+    """What the model was sent, without the system prompt."""
+    return [message.text for message in script.asked[call] if message.type != "system"]
+
+
+def chat_id(app: AppTest) -> str:
+    value = app.query_params["chat"]
+    return value if isinstance(value, str) else value[0]
+
+
+def test_first_page_greets_and_says_which_model_answers_and_how_to_get_phi_3(page):
+    app = shown_without_error(page())
+    assert app.header[0].value == "What shall we talk about?"
+    note = app.main.caption[0].value
+    assert "starter" in note
+    assert "`phireside models pull phi-3`" in note
+    assert not app.chat_message
+
+
+def test_example_begins_a_conversation(page, parts):
+    app = press(page(), "example-0")
+    assert bubbles(app)[1] == "A short answer."
+    assert [c.title for c in parts.store.list()] == ["Explain why the sky is blue"]
+
+
+def test_turn_is_shown_with_speed_and_tokens_and_saved(page, parts, script):
+    app = say(page(), "Hello")
+    assert bubbles(app) == ["Hello", "A short answer."]
+    assert app.main.caption[0].value == "scripted · 12.3 tokens/s · 7 evaluated / 21 cached"
+    assert [message.text for message in parts.store.messages(chat_id(app))] == ["Hello", "A short answer."]
+    app = say(app, "And more")
+    assert sent(script, 1) == ["Hello", "A short answer.", "And more"]
+
+
+def test_address_opens_the_conversation_again(page):
+    first = say(page(), "Hello")
+    assert bubbles(shown_without_error(page(chat=chat_id(first)))) == ["Hello", "A short answer."]
+
+
+def test_address_of_a_deleted_conversation_is_a_message_and_a_fresh_page(page):
+    app = page(chat="0" * 32)
+    assert "no conversation" in app.error[0].value
+    assert app.header[0].value == "What shall we talk about?"
+    assert "chat" not in app.query_params
+
+
+def test_new_open_and_search(page):
+    app = say(page(), "About apples")
+    apples = chat_id(app)
+    app = say(press(app, "new"), "About pears")
+    pears = chat_id(app)
+    assert apples != pears
+    app = press(app, f"open-{apples}")
+    assert bubbles(app)[0] == "About apples"
+    assert app.button(key=f"opened-{apples}").label == "About apples"
+    app = shown_without_error(app.text_input(key="search").set_value("PEAR").run())
+    assert [b.key for b in app.sidebar.button if b.label.startswith("About")] == [f"open-{pears}"]
+    app = shown_without_error(app.text_input(key="search").set_value("cherries").run())
+    assert "No conversation" in app.sidebar.caption[0].value
+
+
+def test_rename_and_delete_with_confirmation(page, parts):
+    app = say(page(), "Hello")
+    opened = chat_id(app)
+    app = shown_without_error(app.text_input(key=f"rename-{opened}").set_value("A new *name*").run())
+    assert app.button(key=f"opened-{opened}").label == r"A new \*name\*"
+    app = press(app, "delete")
+    assert parts.store.list(), "Nothing is deleted before it is confirmed."
+    app = press(app, "delete-yes")
+    assert parts.store.list() == []
+    assert app.header[0].value == "What shall we talk about?"
+
+
+def test_keep_deletes_nothing(page, parts):
+    app = press(press(say(page(), "Hello"), "delete"), "delete-no")
+    assert len(parts.store.list()) == 1
+    assert bubbles(app)[0] == "Hello"
+
+
+def test_edit_replaces_the_conversation_from_there(page, parts, script):
+    script.answers = ["one", "two", "three"]
+    app = say(say(page(), "First"), "Second")
+    app = press(app, "edit-0")
+    app.text_area(key="edit-0-text").set_value("Changed")
+    app = press(app, "edit-0-send")
+    assert bubbles(app) == ["Changed", "three"]
+    assert [message.text for message in parts.store.messages(chat_id(app))] == ["Changed", "three"]
+    assert sent(script, 2) == ["Changed"]
+
+
+def test_cancelled_edit_changes_nothing(page, script):
+    app = press(press(say(page(), "First"), "edit-0"), "edit-0-cancel")
+    assert bubbles(app) == ["First", "A short answer."]
+    assert len(script.asked) == 1
+
+
+def test_regenerate_replaces_the_last_answer_only(page, parts, script):
+    script.answers = ["one", "two", "three"]
+    app = press(say(say(page(), "First"), "Second"), "again-3")
+    assert bubbles(app) == ["First", "one", "Second", "three"]
+    assert sent(script, 2) == ["First", "one", "Second"]
+
+
+def test_failed_regenerate_keeps_the_old_answer(page, parts, script):
+    script.answers = ["one", ContextOverflowError("It does not fit.", hint="Begin a new chat.")]
+    app = press(say(page(), "First"), "again-1")
+    assert [message.text for message in parts.store.messages(chat_id(app))] == ["First", "one"]
+    assert "It does not fit" in app.error[0].value
+
+
+@pytest.mark.parametrize("when", ["loading", "answering"])
+def test_error_is_a_message_with_its_hint_and_the_text_is_sent_again(page, parts, script, when):
+    error = ModelNotFoundError("There is no model [x](http://127.0.0.1/).", hint="Pull *it*.")
+    if when == "loading":
+        script.refusal = error
+    else:
+        script.answers = [error, "Now it works."]
+    app = say(page(), "A long question\nin two lines")
+    shown = app.error[0].value
+    assert r"no model \[x\]\(http\:\/\/127\.0\.0\.1\/\)" in shown, "An error is text, not Markdown."
+    assert r"Pull \*it\*\." in shown
+    area = next(area for area in app.text_area if area.key.startswith("failed-"))
+    assert area.value == "A long question\nin two lines"
+    script.refusal = None
+    app = press(app, area.key.replace("-text", "-send"))
+    assert not app.error
+    assert len(parts.store.messages(chat_id(app))) == 2
+
+
+def test_failure_belongs_to_its_conversation_and_can_be_discarded(page, script):
+    script.answers = ["fine", StoreError("Broken.", hint="")]
+    app = say(say(page(), "First"), "Second")
+    broken = chat_id(app)
+    app = press(app, "new")
+    assert not app.error
+    app = press(app, f"open-{broken}")
+    assert app.error
+    app = press(app, f"failed-{broken}-cancel")
+    assert not app.error
+    assert bubbles(app) == ["First", "fine"]
+
+
+def test_broken_data_folder_is_a_message(settings, monkeypatch):
+    settings.data_dir.parent.mkdir(exist_ok=True)
+    settings.data_dir.write_text("not a folder")
+    monkeypatch.setenv("PHIRESIDE_DATA_DIR", str(settings.data_dir))
+    st.cache_resource.clear()
+    app = AppTest.from_file(history.__file__.replace("history", "main"), default_timeout=20).run()
+    assert not app.exception
+    assert "PHIRESIDE_DATA_DIR" in app.error[0].value.replace("\\", "")
+
+
+def test_choices_are_kept_with_each_conversation(page, parts, script, settings):
+    app = page()
+    app.slider(key="temperature-new").set_value(1.5)
+    app.text_area(key="system-new").set_value("Be brief.")
+    app = say(shown_without_error(app.run()), "Hello")
+    opened = chat_id(app)
+    assert script.loaded[-1][1]["temperature"] == 1.5
+    assert script.asked[-1][0].text == "Be brief."
+    assert read_choices(parts.store.get(opened).options) == Choices(temperature=1.5, system="Be brief.")
+    app = say(press(app, "new"), "Hello again")
+    assert script.asked[-1][0].text == settings.system_prompt
+    assert script.loaded[-1][1]["temperature"] == Choices().temperature
+    app = press(app, f"open-{opened}")
+    assert app.slider(key=f"temperature-{opened}").value == 1.5
+    app = shown_without_error(app.number_input(key=f"seed-{opened}").set_value(7).run())
+    say(app, "Once more")
+    assert (script.loaded[-1][1]["seed"], script.loaded[-1][1]["temperature"]) == (7, 1.5)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_preset_moves_the_sliders(page, script, name):
+    app = press(page(), f"style-{name}")
+    assert app.slider(key="temperature-new").value == pytest.approx(PRESETS[name].temperature)
+    assert app.slider(key="top_p-new").value == pytest.approx(PRESETS[name].top_p)
+    say(app, "Hello")
+    assert script.loaded[-1][1]["temperature"] == pytest.approx(PRESETS[name].temperature)
+
+
+def test_model_is_chosen_per_conversation(page, script, settings):
+    app = page()
+    assert any("not downloaded" in option for option in app.selectbox(key="model-new").options)
+    assert any(option.startswith("starter · ready, ") for option in app.selectbox(key="model-new").options)
+    say(app, "With the default")
+    assert script.loaded[-1][0] == settings.model
+    app = press(app, "new")
+    say(shown_without_error(app.selectbox(key="model-new").set_value("starter").run()), "With another")
+    assert script.loaded[-1][0] == "starter"
+
+
+def test_answer_goes_on_when_its_page_is_left_and_is_found_again(page, parts, script, until):
+    script.gate.clear()
+    script.answers = ["A long answer."]
+    opened = parts.store.create("Kept").id
+    turn = parts.chat.send(opened, "Hello", model=script.load("starter"))
+    until(lambda: turn.text == "A")
+    other = page()
+    assert other.header[0].value == "What shall we talk about?"
+    assert parts.chat.running(opened) is turn
+    script.gate.set()
+    app = press(other, f"open-{opened}")
+    assert bubbles(app) == ["Hello", "A long answer."]
+
+
+def test_stopped_answer_is_kept_and_marked(page, parts, script, until):
+    script.gate.clear()
+    opened = parts.store.create("Kept").id
+    turn = parts.chat.send(opened, "Hello", model=script.load("starter"))
+    until(lambda: turn.text == "A")
+    turn.stop()
+    until(lambda: turn.ended)
+    app = shown_without_error(page(chat=opened))
+    assert bubbles(app) == ["Hello", "A"]
+    assert "Stopped" in app.main.caption[0].value
+
+
+def test_text_is_kept_when_it_is_stopped_before_the_first_word(page, parts, script, until):
+    script.gate.clear()
+    script.answers = [""]
+    app = page()
+    with ThreadPoolExecutor(1) as browser:
+        asked = browser.submit(say, app, "Hello")
+        until(lambda: len(script.asked) == 1)
+        opened = parts.store.list()[0].id
+        parts.chat.running(opened).stop()
+        script.gate.set()
+        app = asked.result(20)
+    assert app.text_area(key=f"failed-{opened}-text").value == "Hello"
+    assert "Stopped before the first word" in app.main.caption[0].value
+
+
+def test_failure_behind_the_back_of_the_page_is_found_on_return(page, parts, script, until):
+    script.answers = [ContextOverflowError("It does not fit.", hint="Begin a new chat.")]
+    opened = parts.store.create("Kept").id
+    turn = parts.chat.send(opened, "Hello", model=script.load("starter"))
+    until(lambda: turn.ended)
+    app = page()
+    app.session_state["turns"] = {opened: turn}  # as if asked here, before another conversation was opened
+    app = press(app, f"open-{opened}")
+    assert "It does not fit" in app.error[0].value
+    assert app.text_area(key=f"failed-{opened}-text").value == "Hello"
+
+
+def test_long_conversation_shows_its_end_first(page, parts):
+    opened = parts.store.create("Long").id
+    parts.store.save_turn(opened, [m for i in range(30) for m in (HumanMessage(f"q{i}"), AIMessage(f"a{i}"))])
+    app = shown_without_error(page(chat=opened))
+    assert bubbles(app)[0] == "q10"
+    assert bubbles(press(app, "show-all"))[0] == "q0"
+
+
+def test_titles_and_messages_show_no_image(page, parts):
+    opened = parts.store.create("![x](http://127.0.0.1/title)").id
+    text = "![x](http://127.0.0.1/text) costs $5 and $6"
+    parts.store.save_turn(opened, [HumanMessage(text), AIMessage(text)])
+    app = shown_without_error(page(chat=opened))
+    assert "![" not in app.button(key=f"opened-{opened}").label
+    for bubble in bubbles(app):
+        assert "![" not in bubble
+        assert r"\$5 and \$6" in bubble
+
+
+def test_conversations_are_grouped_by_day():
+    today = date(2026, 3, 15)
+
+    def conversation(days: int) -> Conversation:
+        at = datetime(2026, 3, 15, 12).astimezone() - timedelta(days=days)
+        return Conversation(str(days), "", at.astimezone(UTC), at.astimezone(UTC), {})
+
+    groups = history.by_date([conversation(days) for days in (0, 1, 2, 6, 7, 40)], today)
+    assert [(title, [c.id for c in found]) for title, found in groups] == [
+        ("Today", ["0"]),
+        ("Yesterday", ["1"]),
+        ("Last 7 days", ["2", "6"]),
+        ("Earlier", ["7", "40"]),
+    ]
+
+
+def test_choices_that_cannot_be_used_are_the_defaults():
+    assert read_choices({"temperature": 99, "top_k": "many", "seed": 3, "unknown": 1}) == Choices(seed=3)
+
+
+def test_facts_name_what_the_model_reported_and_nothing_else():
+    assert facts(AIMessage("x")) == []
+    cut = AIMessage("x", response_metadata={"finish_reason": "length", "model_name": "a_b", "tokens_per_second": 8})
+    assert facts(cut)[1:] == [r"a\_b", "8.0 tokens/s"]
+    assert "limit" in facts(cut)[0]

@@ -1,0 +1,101 @@
+"""What a page does with an answer that is being written: draws what changed, and lets go of it when its tab closes."""
+
+import pytest
+from streamlit.runtime.scriptrunner import RerunData, RerunException, StopException
+
+from phireside.ui import streaming
+
+
+class Place:
+    """In the place of an `st.empty`: keeps what was drawn."""
+
+    drawn: list["Place"]
+
+    def __init__(self, shown: list[tuple[int, str]], number: int) -> None:
+        self._shown, self._number = shown, number
+
+    def markdown(self, text: str) -> None:
+        self._shown.append((self._number, text))
+
+    def code(self, text: str, language: str | None, **_: object) -> None:
+        self._shown.append((self._number, f"{language}: {text}"))
+
+    def empty(self) -> None:
+        self._shown.append((self._number, ""))
+
+
+class Answer:
+    """In the place of a `Turn`: gives a text after the other, then ends or is interrupted."""
+
+    def __init__(self, *texts: str, end: BaseException | None = None) -> None:
+        self._texts, self._end = list(texts), end
+        self.text, self.state, self.stopped = "", "reading", False
+
+    def wait(self, _seconds: float) -> bool:
+        if not self._texts:
+            if self._end:
+                raise self._end
+            return True
+        self.text, self.state = self._texts.pop(0), "writing"
+        return False
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What was drawn, as (number of the place, text)."""
+    shown, places = [], []
+
+    def empty():
+        places.append(Place(shown, len(places)))
+        return places[-1]
+
+    monkeypatch.setattr(streaming.st, "empty", empty)
+    monkeypatch.setattr(streaming, "FASTEST", 0)
+    monkeypatch.setattr(streaming, "GRACE", 0.01)
+    return shown
+
+
+def test_only_what_changed_is_drawn_again(shown):
+    streaming.watch(Answer("One", "One\n```py\nx", "One\n```py\nx\n```\nTwo"))
+    assert shown == [
+        (0, streaming.STATES["reading"]),
+        (0, f"One{streaming.CURSOR}"),
+        (0, "One"),
+        (1, "py: x"),
+        (2, f"Two{streaming.CURSOR}"),
+    ]
+
+
+def test_places_that_are_no_longer_needed_are_emptied(shown):
+    streaming.watch(Answer("One\n```py\nx", "One"))
+    assert shown[-2:] == [(0, f"One{streaming.CURSOR}"), (1, "")]
+
+
+def test_answer_of_a_closed_tab_is_stopped(shown, until):
+    answer = Answer("One", end=StopException())
+    with pytest.raises(StopException):
+        streaming.watch(answer)
+    until(lambda: answer.stopped)
+    assert not streaming._watchers
+
+
+def test_answer_goes_on_after_a_click_elsewhere(shown):
+    answer = Answer("One", end=RerunException(RerunData()))
+    with pytest.raises(RerunException):
+        streaming.watch(answer)
+    assert not answer.stopped
+    assert not streaming._watchers
+
+
+def test_answer_goes_on_while_another_page_shows_it(shown):
+    answer = Answer("One", end=StopException())
+    with streaming._watching(answer):
+        with pytest.raises(StopException):
+            streaming.watch(answer)
+        streaming._stop_if_alone(answer)
+        assert not answer.stopped
+    streaming._stop_if_alone(answer)
+    assert answer.stopped

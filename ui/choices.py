@@ -1,0 +1,47 @@
+"""What a person chooses for one conversation: model, system prompt, sampling. Does not import Streamlit.
+
+Kept in `Conversation.options`, so that a conversation goes on as it was left.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from phireside.models.sampling import CHAT_REPEAT_PENALTY, PRESETS
+
+
+class Choices(BaseModel):
+    """The choices of one conversation; the defaults are `ChatGGUF`'s, but for the repetition penalty."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str = Field("", description="A name for load_chat_model; empty = the settings' model.")
+    system: str = Field("", description="Empty = the settings' system_prompt.")
+    temperature: float = Field(0.7, ge=0, le=2)
+    top_p: float = Field(0.95, gt=0, le=1)
+    top_k: int = Field(40, ge=0, le=200)
+    min_p: float = Field(0.05, ge=0, le=1)
+    repeat_penalty: float = Field(CHAT_REPEAT_PENALTY, ge=0.5, le=2)
+    max_tokens: int = Field(512, ge=16, le=32_768)
+    seed: int | None = Field(None, ge=0, lt=2**32)
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """The arguments of `load_chat_model` beside the name and the settings."""
+        return self.model_dump(exclude={"model", "system"})
+
+    @property
+    def style(self) -> str:
+        """The name of the preset that these choices match, or "custom"."""
+        now = (self.temperature, self.top_p)
+        return next((name for name, preset in PRESETS.items() if (preset.temperature, preset.top_p) == now), "custom")
+
+
+def read_choices(options: Mapping[str, Any]) -> Choices:
+    """The choices kept with a conversation; those that cannot be used, e.g. of another version, are the defaults."""
+    try:
+        return Choices.model_validate(dict(options))
+    except ValidationError as error:
+        bad = {problem["loc"][0] for problem in error.errors(include_url=False)}
+        return Choices.model_validate({name: value for name, value in options.items() if name not in bad})

@@ -1,0 +1,124 @@
+"""The sidebar: all conversations by date, with search; and rename, export and delete for the open one."""
+
+import re
+from collections.abc import Iterable
+from datetime import date, timedelta
+from functools import partial
+from itertools import groupby
+
+import streamlit as st
+
+from phireside.memory import Conversation, ConversationStore
+from phireside.ui.safe_text import literal
+from phireside.ui.services import Services
+
+PAGE = 30  # conversations drawn at first, and more with each click on "Show older"
+UNTITLED = "New conversation"
+
+
+def open_chat(conversation_id: str | None) -> None:
+    """Make a conversation the open one; None = a new one."""
+    if conversation_id is None:
+        st.query_params.pop("chat", None)
+    else:
+        st.query_params["chat"] = conversation_id
+    for name in ("editing", "all_messages", "deleting"):
+        st.session_state.pop(name, None)
+
+
+def show(services: Services, opened: Conversation | None) -> None:
+    """Draw the sidebar."""
+    with st.sidebar:
+        st.button(
+            "New chat", icon=":material/edit_square:", key="new", on_click=open_chat, args=(None,), width="stretch"
+        )
+        query = st.text_input(
+            "Search", key="search", placeholder="Search", icon=":material/search:", label_visibility="collapsed"
+        )
+        count = st.session_state.get("older", 0) + PAGE
+        found = services.store.list(query or "", limit=count + 1)
+        if not found:
+            st.caption("No conversation has these words." if query else "Your conversations will be here.")
+        for title, group in by_date(found[:count], date.today()):
+            st.caption(title)
+            with st.container(gap=None, key=f"chats-{title.lower().replace(' ', '-')}"):
+                for conversation in group:
+                    _row(services, conversation, opened is not None and conversation.id == opened.id)
+        if len(found) > count:
+            st.button("Show older", key="show-older", on_click=_show_older, type="tertiary")
+
+
+def by_date(found: Iterable[Conversation], today: date) -> list[tuple[str, list[Conversation]]]:
+    """Group conversations, newest first, by the day of their last turn in this machine's time zone."""
+
+    def title(conversation: Conversation) -> str:
+        day = conversation.updated_at.astimezone().date()
+        if day >= today:
+            return "Today"
+        if day == today - timedelta(days=1):
+            return "Yesterday"
+        return "Last 7 days" if day > today - timedelta(days=7) else "Earlier"
+
+    return [(name, list(group)) for name, group in groupby(found, title)]
+
+
+def _row(services: Services, conversation: Conversation, is_open: bool) -> None:
+    title = literal(conversation.title) or UNTITLED
+    if not is_open:
+        key = f"open-{conversation.id}"
+        st.button(title, key=key, on_click=open_chat, args=(conversation.id,), type="tertiary", width="stretch")
+        return
+    with st.container(horizontal=True, wrap=False, gap="xsmall", vertical_alignment="center", key="chats-open"):
+        st.button(title, key=f"opened-{conversation.id}", icon=":material/chat_bubble:", width="stretch")
+        with st.popover("", icon=":material/more_horiz:", type="tertiary", help="Rename, export, delete", key="more"):
+            _menu(services.store, conversation)
+
+
+def _menu(store: ConversationStore, conversation: Conversation) -> None:
+    key = f"rename-{conversation.id}"
+    st.text_input(
+        "Title", conversation.title, key=key, max_chars=200, on_change=_rename, args=(store, conversation.id, key)
+    )
+    for label, suffix, mime, export in (
+        ("Markdown", "md", "text/markdown", store.export_markdown),
+        ("JSON", "json", "application/json", store.export_json),
+    ):
+        st.download_button(
+            f"Save as {label}",
+            partial(export, conversation.id),  # made when it is clicked
+            f"{_file_name(conversation.title)}.{suffix}",
+            mime,
+            key=f"export-{suffix}",
+            icon=":material/download:",
+            on_click="ignore",
+            width="stretch",
+        )
+    if st.session_state.get("deleting") != conversation.id:
+        icon = ":material/delete:"
+        st.button("Delete …", key="delete", icon=icon, width="stretch", on_click=_ask_delete, args=(conversation.id,))
+        return
+    st.caption("This cannot be undone.")
+    with st.container(horizontal=True, gap="small"):
+        st.button("Delete", key="delete-yes", type="primary", on_click=_delete, args=(store, conversation.id))
+        st.button("Keep", key="delete-no", on_click=_ask_delete, args=(None,))
+
+
+def _ask_delete(conversation_id: str | None) -> None:
+    st.session_state["deleting"] = conversation_id
+
+
+def _delete(store: ConversationStore, conversation_id: str) -> None:
+    store.delete(conversation_id)
+    open_chat(None)
+
+
+def _rename(store: ConversationStore, conversation_id: str, key: str) -> None:
+    store.rename(conversation_id, st.session_state[key])
+
+
+def _show_older() -> None:
+    st.session_state["older"] = st.session_state.get("older", 0) + PAGE
+
+
+def _file_name(title: str) -> str:
+    return re.sub(r"[^\w-]+", "-", title).strip("-_")[:60] or "conversation"

@@ -1,0 +1,43 @@
+"""The look: a logo, and the few rules of CSS that Streamlit's theme (options.py) has no option for."""
+
+FAVICON = "🔥"
+
+ABOUT = (
+    "**Phireside** runs a small language model on this machine, with llama.cpp. "
+    "What you write stays in this machine's database."
+)
+
+LOGO = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 150 32" width="150" height="32">
+<path fill="#d9622b" d="M14 2c1.500 4.600 8.600 8.600 8.600 16.600A8.900 8.900 0 0 1 13.600 28
+9 9 0 0 1 4.600 18.800c0-4 2.200-6.600 4.200-8.800.4 2.600 1.400 4 2.800 4.800C11 10.400 12 6 14 2z"/>
+<path fill="#f6b04d" d="M13.700 26.200a4.800 4.800 0 0 1-4.800-4.900c0-2.800 2.300-4.200 3.700-7.200
+2.600 1.800 5.900 4 5.900 7.400a4.800 4.800 0 0 1-4.800 4.700z"/>
+<text x="32" y="23" fill="#b8683f" font-family="Georgia, serif" font-size="21" font-weight="600">Phireside</text>
+</svg>"""
+
+STYLE = """<style>
+/* Less air above and below; our own Stop button and texts say what runs. */
+.block-container { padding-top: 4.25rem; padding-bottom: 1rem; }
+[data-testid="stBottomBlockContainer"] { padding-top: .5rem; padding-bottom: .75rem; }
+[data-testid="stBottomBlockContainer"] > div { gap: .25rem; }
+[data-testid="stStatusWidget"] { display: none; }
+[data-testid="stChatMessage"] { overflow-wrap: anywhere; }
+[data-testid="stChatMessageContent"] > [data-testid="stVerticalBlock"] { gap: .6rem; }
+[data-testid="stChatMessage"]:has(> [aria-label="Chat message from user"]) {
+  background: color-mix(in srgb, currentColor 5%, transparent);
+}
+[data-testid="stChatMessageAvatarCustom"] {
+  background: transparent; border-color: color-mix(in srgb, currentColor 20%, transparent);
+}
+/* The buttons under a message keep in the background, and have no arrows. */
+[class*="st-key-actions-"] { opacity: .6; transition: opacity .15s; }
+[class*="st-key-actions-"]:is(:hover, :focus-within) { opacity: 1; }
+:is([class*="st-key-actions-"], .st-key-chats-open) [data-testid="stPopoverButton"] div[aria-hidden="true"] {
+  display: none;
+}
+/* Lists of buttons read as lists. */
+:is([class*="st-key-chats-"], .st-key-examples) button :is(div, span) { justify-content: flex-start; }
+:is([class*="st-key-chats-"], .st-key-examples) button > div { width: 100%; text-align: left; }
+[class*="st-key-chats-"] button :is(div, span, p) { min-width: 0; overflow: hidden; }
+[class*="st-key-chats-"] button p { text-overflow: ellipsis; white-space: nowrap; }
+</style>"""

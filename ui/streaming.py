@@ -1,0 +1,96 @@
+"""An answer while it is written: draws a `Turn` of `phireside.chains` until it ends, at most 15 times a second.
+
+The turn belongs to `Chat`, not to the page: a person who opens another conversation, or reloads, leaves it running and
+finds it again. It is stopped by the Stop button, or some seconds after the last tab that shows it is closed.
+"""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+from streamlit.runtime.scriptrunner import StopException
+
+from phireside.chains import Turn
+from phireside.ui.messages import show_segment
+from phireside.ui.safe_text import Segment, segments
+
+CURSOR = " ▍"
+STATES = {
+    "waiting": ":material/hourglass_empty: Waiting for another chat to finish …",
+    "reading": ":material/menu_book: Reading …",
+}
+FASTEST = 1 / 15  # seconds from one drawing to the next; the processor belongs to llama.cpp
+CHARACTERS_PER_SECOND = 40_000  # that the browser is asked to draw again: long answers are drawn less often
+PATIENCE = 0.25  # seconds without news after which the page is touched, so that a click or a closed tab is noticed
+
+GRACE = 10.0  # seconds that an answer goes on after its last page was closed: time enough to load the page again
+
+_watchers: Counter[Turn] = Counter()
+_lock = threading.Lock()
+
+
+def watch(turn: Turn) -> None:
+    """Show the answer as it grows, until it ends.
+
+    Streamlit interrupts this at any drawing by an exception of its own, which goes on to Streamlit.
+    """
+    with _watching(turn):
+        canvas = _Canvas()
+        while True:
+            canvas.draw(turn)
+            if turn.wait(PATIENCE):
+                break
+            time.sleep(max(FASTEST, len(turn.text) / CHARACTERS_PER_SECOND))
+
+
+class _Canvas:
+    """The stretches of a growing text, each in its own place, so that only what changed is sent to the browser."""
+
+    def __init__(self) -> None:
+        self._places: list[DeltaGenerator] = []
+        self._shown: list[Segment] = []
+
+    def draw(self, turn: Turn) -> None:
+        """Bring the page up to date; the last stretch is always sent, since this is where Streamlit interrupts."""
+        found = segments(turn.text) or [Segment(STATES.get(turn.state, ""))]
+        if turn.text and found[-1].language is None:
+            found[-1] = Segment(found[-1].text + CURSOR)
+        for number, segment in enumerate(found):
+            if number == len(self._places):
+                self._places.append(st.empty())
+            if number == len(found) - 1 or self._shown[number : number + 1] != [segment]:
+                show_segment(self._places[number], segment)
+        for place in self._places[len(found) :]:
+            place.empty()
+        self._shown = found
+
+
+@contextmanager
+def _watching(turn: Turn) -> Iterator[None]:
+    """Count the pages that show a turn. When Streamlit ends a page, its tab was closed or is being loaded again."""
+    with _lock:
+        _watchers[turn] += 1
+    try:
+        yield
+    except StopException:
+        timer = threading.Timer(GRACE, _stop_if_alone, (turn,))
+        timer.daemon = True
+        timer.start()
+        raise
+    finally:
+        with _lock:
+            _watchers[turn] -= 1
+            if not _watchers[turn]:
+                del _watchers[turn]
+
+
+def _stop_if_alone(turn: Turn) -> None:
+    """Stop a turn that no page shows."""
+    with _lock:
+        alone = turn not in _watchers
+    if alone:
+        turn.stop()
