@@ -83,9 +83,8 @@ def _running(parts: Services, conversation: Conversation | None) -> Turn | None:
 
 
 def _settle(turn: Turn) -> None:
-    """Keep what the store does not know of a turn: that it failed, and how much of the history did not fit."""
+    """Keep what the store does not know of a turn: that it failed."""
     _kept("turns").pop(turn.conversation_id, None)
-    _kept("left_out")[turn.conversation_id] = turn.left_out
     if turn.answer is None:
         _kept("failures")[turn.conversation_id] = Failure(Ask(turn.question.text, turn.at), turn.error)
 
@@ -124,10 +123,6 @@ def _show_conversation(parts: Services, conversation: Conversation | None, turn:
         _show_turn(turn, len(messages) - end)
     elif failure is not None:
         _show_failure(conversation, failure)
-    elif conversation and (count := _kept("left_out").get(conversation.id)):
-        st.caption(
-            f":material/history_toggle_off: The oldest {count} messages did not fit and were left out this time."
-        )
 
 
 def _show_turn(turn: Turn, replaced: int) -> None:
@@ -234,7 +229,7 @@ def _show_all() -> None:
 
 
 def _kept(name: str) -> dict[str, Any]:
-    """What this browser session keeps for each conversation: its turns, failures and left_out."""
+    """What this browser session keeps for each conversation: its turns and failures."""
     kept: dict[str, Any] = st.session_state.setdefault(name, {})
     return kept
 

@@ -55,6 +55,8 @@ def facts(answer: AIMessage) -> list[str]:
     evaluated, cached = data.get("evaluated_tokens"), data.get("cached_tokens")
     if isinstance(evaluated, int) and isinstance(cached, int):
         parts.append(f"{evaluated} evaluated / {cached} cached")
+    if left_out := data.get("left_out"):
+        parts.append(f"the oldest {left_out} messages did not fit and were left out")
     return [part for part in parts if part]
 
 

@@ -324,3 +324,8 @@ def test_facts_name_what_the_model_reported_and_nothing_else():
     cut = AIMessage("x", response_metadata={"finish_reason": "length", "model_name": "a_b", "tokens_per_second": 8})
     assert facts(cut)[1:] == [r"a\_b", "8.0 tokens/s"]
     assert "limit" in facts(cut)[0]
+
+
+def test_an_answer_says_how_many_old_messages_were_left_out() -> None:
+    answer = AIMessage("Yes.", response_metadata={"finish_reason": "stop", "left_out": 4})
+    assert facts(answer) == ["the oldest 4 messages did not fit and were left out"]
