@@ -8,15 +8,15 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage
 from langchain_core.messages.utils import message_chunk_to_message
 
-from phireside.errors import EngineError, PhiresideError, RequestError, TurnRunningError
+from phireside.errors import EngineClosedError, EngineError, PhiresideError, RequestError, TurnRunningError
 from phireside.memory import BufferMemory, ConversationStore, Selection
-from phireside.models import ChatGGUF
+from phireside.models import ChatGGUF, StopSignal
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,8 @@ class Turn:
         self.left_out = 0
         self._cancel = cancel
         self._changed = threading.Condition()
-        self._version = self._seen = 0
+        self._version = 0
+        self._seen = threading.local()  # each page that waits has seen its own part
 
     @property
     def ended(self) -> bool:
@@ -57,10 +58,11 @@ class Turn:
         return self.state in _ENDED
 
     def wait(self, seconds: float) -> bool:
-        """Wait until something changed, at most `seconds`; True if the turn has ended."""
+        """Wait until something changed since this thread's last wait, at most `seconds`; True if the turn has ended."""
+        seen = getattr(self._seen, "version", 0)
         with self._changed:
-            self._changed.wait_for(lambda: self.ended or self._version != self._seen, seconds)
-            self._seen = self._version
+            self._changed.wait_for(lambda: self.ended or self._version != seen, seconds)
+            self._seen.version = self._version
         return self.ended
 
     def stop(self) -> None:
@@ -89,6 +91,7 @@ class Chat:
         self.store, self._memory = store, memory or BufferMemory()
         self._turns: dict[str, Turn] = {}
         self._lock = threading.Lock()
+        self._closed = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="chat", daemon=True)
         self._thread.start()
@@ -108,10 +111,13 @@ class Chat:
         Raises:
             RequestError: the text is empty.
             TurnRunningError: the conversation's last answer is still being written.
+            EngineClosedError: `close` was called.
         """
         if not text.strip():
             raise RequestError("The message is empty.", hint="Write something first.")
         with self._lock:
+            if self._closed:
+                raise EngineClosedError("The chat was closed.", hint="Start the program again.")
             if conversation_id in self._turns:
                 raise TurnRunningError(
                     "This conversation is being answered already.", hint="Wait for the answer, or stop it."
@@ -119,7 +125,7 @@ class Chat:
             cancelled = asyncio.Event()
             turn = Turn(conversation_id, HumanMessage(text), at, lambda: self._call(cancelled.set))
             self._turns[conversation_id] = turn
-        asyncio.run_coroutine_threadsafe(self._run(turn, model, system, cancelled), self._loop)
+            asyncio.run_coroutine_threadsafe(self._run(turn, model, system, cancelled), self._loop)
         return turn
 
     def running(self, conversation_id: str) -> Turn | None:
@@ -130,7 +136,9 @@ class Chat:
     def close(self) -> None:
         """Stop all answers, save what was written, and end the background thread. The store stays open."""
         with self._lock:
-            turns = list(self._turns.values())
+            if self._closed:
+                return
+            self._closed, turns = True, list(self._turns.values())
         for turn in turns:
             turn.stop()
             while not turn.wait(1):
@@ -147,19 +155,24 @@ class Chat:
     async def _run(self, turn: Turn, model: BaseChatModel, system: str, cancelled: asyncio.Event) -> None:
         """Answer until it ends or is stopped, save, and only then tell."""
         chunks: list[AIMessageChunk] = []
-        answering = asyncio.ensure_future(self._answer(turn, model, system, chunks))
+        signal = StopSignal() if isinstance(model, ChatGGUF) else None
+        answering = asyncio.ensure_future(self._answer(turn, model, system, chunks, signal))
         stopping = asyncio.ensure_future(cancelled.wait())
         await asyncio.wait({answering, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if signal and not answering.done():
+            signal.set()  # the stream then ends by itself, with its figures
+        elif not answering.done():
+            answering.cancel()
         stopping.cancel()
-        answering.cancel()
         outcome = (await asyncio.gather(answering, return_exceptions=True))[0]
-        stopped = isinstance(outcome, asyncio.CancelledError)
-        state: State = "stopped" if stopped else "done"
+        state: State = "stopped" if isinstance(outcome, asyncio.CancelledError) else "done"
         try:
             if isinstance(outcome, Exception):
                 raise outcome
-            if turn.text or not stopped:
-                await self._save(turn, _joined(chunks, stopped=stopped))
+            answer = _joined(chunks, stopped=state == "stopped", left_out=turn.left_out)
+            state = "stopped" if answer.response_metadata.get("finish_reason") == "cancelled" else state
+            if turn.text or state == "done":
+                await self._save(turn, answer)
         except PhiresideError as error:
             turn.error, state = error, "failed"
         except Exception as error:  # a model's own errors, e.g. of a server: the person must see them, not the log only
@@ -169,11 +182,19 @@ class Chat:
             del self._turns[turn.conversation_id]
         turn.update(state=state)
 
-    async def _answer(self, turn: Turn, model: BaseChatModel, system: str, chunks: list[AIMessageChunk]) -> None:
+    async def _answer(
+        self,
+        turn: Turn,
+        model: BaseChatModel,
+        system: str,
+        chunks: list[AIMessageChunk],
+        signal: StopSignal | None,
+    ) -> None:
         turn.update(state="reading")
         selection = await asyncio.to_thread(self._select, turn, model, system)
         turn.left_out = selection.left_out
-        async for chunk in model.astream(selection.messages):
+        own: dict[str, Any] = {"stop_signal": signal} if signal else {}
+        async for chunk in model.astream(selection.messages, **own):
             chunks.append(chunk)
             if text := chunk.text:
                 turn.update(text=text, state="writing")
@@ -194,12 +215,12 @@ class Chat:
         turn.answer = answer
 
 
-def _joined(chunks: Sequence[AIMessageChunk], *, stopped: bool) -> AIMessage:
-    """The chunks as one message; a stopped one is marked as LangChain's servers mark it, by its finish_reason."""
+def _joined(chunks: Sequence[AIMessageChunk], *, stopped: bool, left_out: int) -> AIMessage:
+    """The chunks as one message; a stopped one is marked by its finish_reason, as servers mark how an answer ended."""
     whole = chunks[0] + list(chunks[1:]) if chunks else AIMessageChunk(content="")
     message = message_chunk_to_message(whole)
     if not isinstance(message, AIMessage):
         raise EngineError(f"The model answered with a {type(message).__name__}.", hint="Use a chat model.")
-    if stopped:
-        message.response_metadata = {**message.response_metadata, "finish_reason": "cancelled"}
+    marks = ({"finish_reason": "cancelled"} if stopped else {}) | ({"left_out": left_out} if left_out else {})
+    message.response_metadata = {**message.response_metadata, **marks}
     return message

@@ -4,12 +4,12 @@ Knows settings and errors; knows nothing of conversations, documents, tools or p
 """
 
 from phireside.models.catalog import Catalog, ModelEntry, ModelInfo
-from phireside.models.chat import ChatGGUF
+from phireside.models.chat import ChatGGUF, StopSignal
 from phireside.models.engine import Engine, Priority, Request, Sampling, Usage
 from phireside.models.load import load_chat_model
 from phireside.models.sampling import PRESETS, Preset
 
 __all__ = [
-    "ChatGGUF", "load_chat_model", "Catalog", "ModelEntry", "ModelInfo", "Engine", "Request", "Sampling", "Priority",
-    "Usage", "PRESETS", "Preset",
+    "ChatGGUF", "StopSignal", "load_chat_model", "Catalog", "ModelEntry", "ModelInfo", "Engine", "Request", "Sampling",
+    "Priority", "Usage", "PRESETS", "Preset",
 ]  # fmt: skip

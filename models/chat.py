@@ -6,6 +6,7 @@ work; grammars and tool calls come with issue 3.
 
 import asyncio
 import queue
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,12 +23,38 @@ from pydantic import ConfigDict, Field, SecretStr, model_validator
 from phireside.errors import EngineError, RequestError
 from phireside.models.catalog import Catalog
 from phireside.models.encoding import PromptEncoder
-from phireside.models.engine import Ended, Event, Failed, Priority, Request, Sampling, Text
+from phireside.models.engine import Ended, Event, Failed, Job, Priority, Request, Sampling, Sink, Text
 from phireside.models.messages import last_chunk, to_turns
 from phireside.models.runtime import Runtime, shared_runtime
 from phireside.settings import EngineSettings, Settings
 
 _SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty", "seed")
+
+
+class StopSignal:
+    """Ends an answer from outside but in order: the stream still gives its figures, with finish_reason "cancelled".
+
+    Pass it to a call, `model.stream(messages, stop_signal=signal)`, and `set()` it from any thread.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._job: Job | None = None
+        self._is_set = False
+
+    def set(self) -> None:
+        """End the answer, or the one that is about to begin."""
+        with self._lock:
+            self._is_set, job = True, self._job
+        if job:
+            job.cancel()
+
+    def watch(self, job: Job) -> None:
+        """The answer that is meant (called by `ChatGGUF`)."""
+        with self._lock:
+            self._job, is_set = job, self._is_set
+        if is_set:
+            job.cancel()
 
 
 class ChatGGUF(BaseChatModel):
@@ -85,12 +112,14 @@ class ChatGGUF(BaseChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        names = ("model", *_SAMPLING, "max_tokens", "stop", "n_ctx", "chat_template")
-        return {name: getattr(self, name) for name in names}
+        names = ("model", *_SAMPLING, "max_tokens", "n_ctx", "chat_template")
+        # LangChain's cache writes the call's `stop` over one of that name.
+        return {name: getattr(self, name) for name in names} | {"own_stop": self.stop}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
-        params.update(ls_provider="phireside", ls_model_name=kwargs.get("model", self.model), ls_model_type="chat")
+        params["ls_provider"] = "phireside"
+        params["ls_model_name"] = kwargs.get("model", self.model)
         return params
 
     def _resolve_model_profile(self) -> ModelProfile | None:
@@ -151,7 +180,7 @@ class ChatGGUF(BaseChatModel):
         deadline = self._deadline()
         asked = self._ask(messages, stop, kwargs)
         events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        job = asked.opened.runtime.engine.submit(asked.request, events.put)
+        job = asked.submit(events.put)
         try:
             while not asked.ended:
                 try:
@@ -172,9 +201,7 @@ class ChatGGUF(BaseChatModel):
         deadline = self._deadline()
         asked = await asyncio.to_thread(self._ask, messages, stop, kwargs)
         loop, events = asyncio.get_running_loop(), asyncio.Queue[Event]()
-        job = asked.opened.runtime.engine.submit(
-            asked.request, lambda event: loop.call_soon_threadsafe(events.put_nowait, event) and None
-        )
+        job = asked.submit(lambda event: loop.call_soon_threadsafe(events.put_nowait, event))
         try:
             while not asked.ended:
                 try:
@@ -187,23 +214,26 @@ class ChatGGUF(BaseChatModel):
 
     def _ask(self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> "_Asked":
         """Messages and arguments as a request of the engine."""
+        if not messages:
+            raise RequestError("There are no messages to answer.", hint="Send at least one.")
         opened = self._open(kwargs.pop("model", self.model))
         sampling, max_tokens = self._sampling(kwargs), kwargs.pop("max_tokens", self.max_tokens)
+        signal = kwargs.pop("stop_signal", None)
         kwargs.pop("stream_usage", None)
         if kwargs:
             raise RequestError(
                 f"ChatGGUF does not know the argument{'s' if len(kwargs) > 1 else ''} {', '.join(sorted(kwargs))}.",
-                hint=f"A call may override {', '.join(_SAMPLING)}, max_tokens, stop and model.",
+                hint=f"A call may override {', '.join(_SAMPLING)}, max_tokens, stop, stop_signal and model.",
             )
         prompt = opened.encoder.render(to_turns(messages))
         request = Request(
             tokens=tuple(opened.encoder.encode(prompt)),
             sampling=sampling,
             max_tokens=max_tokens,
-            stop=tuple(self.stop or () if stop is None else stop),
+            stop=_strings(self.stop if stop is None else stop),
             priority=Priority[self.priority.upper()],
         )
-        return _Asked(opened, prompt, request)
+        return _Asked(opened, prompt, request, signal)
 
     def _sampling(self, kwargs: dict[str, Any]) -> Sampling:
         return Sampling(**{name: kwargs.pop(name, getattr(self, name)) for name in _SAMPLING})
@@ -240,10 +270,18 @@ class _Opened:
 class _Asked:
     """A request on its way, and the text that came back so far."""
 
-    def __init__(self, opened: _Opened, prompt: str, request: Request) -> None:
-        self.opened, self.prompt, self.request = opened, prompt, request
+    def __init__(self, opened: _Opened, prompt: str, request: Request, signal: StopSignal | None) -> None:
+        self.prompt, self.request = prompt, request
+        self._opened, self._signal = opened, signal
         self.ended = False
         self._parts: list[str] = []
+
+    def submit(self, sink: Sink) -> Job:
+        """Hand the request to the engine."""
+        job = self._opened.runtime.engine.submit(self.request, sink)
+        if self._signal:
+            self._signal.watch(job)
+        return job
 
     def chunk(self, event: Event) -> ChatGenerationChunk:
         """An engine event as LangChain's chunk; raises the error of a failed request."""
@@ -257,9 +295,13 @@ class _Asked:
 
     def _last(self, ended: Ended) -> ChatGenerationChunk:
         if ended.exact:
-            self.opened.encoder.remember(self.prompt, self.request.tokens, "".join(self._parts), ended.tokens)
-        message = last_chunk(ended, self.opened.name)
+            self._opened.encoder.remember(self.prompt, self.request.tokens, "".join(self._parts), ended.tokens)
+        message = last_chunk(ended, self._opened.name)
         return ChatGenerationChunk(message=message, generation_info={"finish_reason": ended.usage.finish_reason})
+
+
+def _strings(stop: Sequence[str] | None) -> tuple[str, ...]:
+    return (stop,) if isinstance(stop, str) else tuple(stop or ())  # OpenAI's models take a single one as well
 
 
 def _left(deadline: float | None) -> float | None:

@@ -3,8 +3,9 @@
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
+from pydantic import ValidationError
 
-from phireside.errors import SettingsError
+from phireside.errors import RequestError, SettingsError
 from phireside.models.chat import ChatGGUF
 from phireside.settings import Settings
 
@@ -22,12 +23,17 @@ def load_chat_model(name: str = "", settings: Settings | None = None, **options:
 
     Raises:
         SettingsError: a server is named without its address or key.
+        RequestError: an option has a value that cannot be used, or is not known.
     """
     settings = settings or Settings()
     name = name or settings.model
-    if not name.startswith(_SERVER_PREFIX):
-        return ChatGGUF(model=name, settings=settings, **options)
-    return _server_model(name.removeprefix(_SERVER_PREFIX), settings, options)
+    try:
+        if not name.startswith(_SERVER_PREFIX):
+            return ChatGGUF(model=name, settings=settings, **options)
+        return _server_model(name.removeprefix(_SERVER_PREFIX), settings, options)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}".lstrip(": ") for e in error.errors())
+        raise RequestError(f"{name} cannot be used so: {problems}") from error
 
 
 def _server_model(model: str, settings: Settings, options: dict[str, Any]) -> BaseChatModel:

@@ -16,7 +16,7 @@ import pytest
 
 from phireside.settings import Settings
 
-pytest_plugins = ["weights", "hub"]  # tests/plugins/: the random test models; a Hugging Face hub on loopback
+pytest_plugins = ["weights", "families", "hub"]  # tests/plugins/: test models, their chat formats, a hub on loopback
 
 LOOPBACK = ["127.0.0.0/8", "::1", "localhost"]
 BROWSERS = (

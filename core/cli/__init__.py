@@ -40,7 +40,7 @@ def _options(
 
 def main() -> None:
     """The console script `phireside`."""
-    for stream in (sys.stdout, sys.stderr):
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal that cannot show a character must not end an answer
+            stream.reconfigure(errors="replace")  # a character that cannot be read or shown must not end an answer
     app()

@@ -134,6 +134,9 @@ class _Page:
         *words, self._held = re.split(r"(?<=\s)", self._held + text)
         for word in words:
             self._put(word)
+        if not self._width or len(self._held) > self._width:  # Chinese and Japanese are one long word
+            self._put(self._held)
+            self._held = ""
         sys.stdout.flush()
 
     def end(self) -> None:
@@ -153,7 +156,7 @@ def _figures(answer: "AIMessage | None", left_out: int) -> str:
     """A line about an answer: speed, what the cache saved, what did not fit."""
     facts = answer.response_metadata if answer else {}
     parts = []
-    if facts.get("finish_reason") in {None, "cancelled"}:
+    if answer is None or facts.get("finish_reason") == "cancelled":
         parts.append("stopped")
     if facts.get("tokens_per_second"):
         parts.append(f"{facts['tokens_per_second']:.0f} tokens/s")

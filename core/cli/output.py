@@ -4,6 +4,7 @@ Results go to stdout, everything else to stderr, so that a pipe gets results onl
 """
 
 import sys
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -34,7 +35,12 @@ def tell(text: str) -> None:
 
 def plain(text: str) -> str:
     """Text from a file, a file name or a model, without what could move the cursor or reverse the line: shown as �."""
-    return "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
+    return "".join(char if _is_harmless(char) else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def _is_harmless(char: str) -> bool:
+    """Whether a character only shows: spaces of all widths do, and joiners, which many scripts and emoji need."""
+    return char.isprintable() or char in "\n\t\u200c\u200d" or unicodedata.category(char) == "Zs"
 
 
 def size_text(count: int | None) -> str:

@@ -17,7 +17,9 @@ PORTS_TRIED = 20
 
 @reporting_errors()
 def ui(
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; default: the settings', or the next that is free.")] = 0,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; default: the settings', or the next that is free.")
+    ] = 0,
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
 ) -> None:
     """Open the chat in a browser. It listens on this machine only (127.0.0.1)."""
@@ -35,12 +37,14 @@ def ui(
 
 
 def _wait(process: "subprocess.Popen[bytes]") -> int:
-    """The exit code; on Ctrl-C the app, which got it too, is given time to save what is being written."""
+    """The exit code; on Ctrl-C 0, once the app, which got it too, has saved what was being written."""
+    interrupted = False
     while True:
         try:
-            return process.wait()
+            code = process.wait()
+            return 0 if interrupted else code
         except KeyboardInterrupt:
-            continue
+            interrupted = True
 
 
 def _free_port(first: int) -> int:

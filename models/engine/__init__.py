@@ -5,10 +5,11 @@
 """
 
 from phireside.models.engine.engine import Completion, Engine, Stats
+from phireside.models.engine.job import Job
 from phireside.models.engine.native import Vocabulary, build_info, clean
-from phireside.models.engine.request import Ended, Event, Failed, Priority, Request, Sampling, Text, Usage
+from phireside.models.engine.request import Ended, Event, Failed, Priority, Request, Sampling, Sink, Text, Usage
 
 __all__ = [
-    "Engine", "Completion", "Request", "Sampling", "Priority", "Text", "Ended", "Failed", "Event", "Usage", "Stats",
-    "Vocabulary", "build_info", "clean",
+    "Engine", "Completion", "Job", "Request", "Sampling", "Priority", "Sink", "Text", "Ended", "Failed", "Event",
+    "Usage", "Stats", "Vocabulary", "build_info", "clean",
 ]  # fmt: skip

@@ -35,18 +35,19 @@ class Batcher:
     def __init__(
         self, path: Path, vocabulary: Vocabulary, settings: EngineSettings, n_ctx: int, threads: tuple[int, int]
     ) -> None:
+        # Each running sequence may need its place in every batch; llama.cpp aborts the process where it has none.
+        sequences = min(settings.n_sequences, settings.n_batch)
+        settings = settings.model_copy(update={"n_sequences": sequences})
         self._vocabulary, self._n_batch = vocabulary, settings.n_batch
         self._weights = Weights(path, settings)
         try:
             self.cells = self._choose_cells(settings, n_ctx)
             self._context = Context(self._weights, settings, self.cells, threads)
-        except PhiresideError:
+        except Exception:
             self._weights.close()
             raise
         self._read_speed = 0.0
-        self.pool = SequencePool(
-            self._context, settings.n_sequences, self.cells, rewindable=not self._weights.recurrent
-        )
+        self.pool = SequencePool(self._context, sequences, self.cells, rewindable=not self._weights.recurrent)
         self.running: list[Run] = []
 
     def interrupt(self) -> None:
@@ -77,18 +78,20 @@ class Batcher:
         )
         sampler.accept(job.request.tokens[-Sampler.LOOK_BACK :])
         self.running.append(Run(job, *placed, sampler, self._vocabulary))
+        job.running = True
         return True
 
     def step(self) -> None:
-        """Evaluate one batch and take one token from every answer that can go on.
-
-        Raises:
-            EngineError: llama.cpp failed; the cache's state is not known any more.
-        """
+        """Evaluate one batch and take one token from every answer that can go on."""
         plan = plan_step(self.running, self._n_batch, self._read_speed)
         items, last = _batch(plan)
         begun = time.monotonic()
-        if status := self._context.decode(items):
+        try:
+            status = self._context.decode(items)
+        except EngineError as error:  # the cache's state is not known any more
+            self.fail_all(error)
+            return
+        if status:
             self._recover(plan, status)
             return
         if len(items) >= 8 and len(items) > 2 * len(plan):  # a batch that mostly read
@@ -120,7 +123,7 @@ class Batcher:
     def _recover(self, plan: list[tuple[Run, int]], status: int) -> None:
         """A batch was broken off, by a cancel or for want of cells: make the cache agree with our lists again."""
         for run, _ in plan:
-            self.pool.rewind(run.sequence)
+            run.evaluate_again(self.pool.rewind(run.sequence))
         if status == NO_SLOT and not self.pool.evict():
             run = self.running[-1]
             run.job.fail(
@@ -134,7 +137,7 @@ class Batcher:
     def _choose_cells(self, settings: EngineSettings, n_ctx: int) -> int:
         if settings.cache_tokens:
             return max(settings.cache_tokens, n_ctx)
-        affordable = CACHE_BYTES / (self._weights.kv_bytes_per_token(settings) * n_ctx)
+        affordable = CACHE_BYTES / max(1.0, self._weights.kv_bytes_per_token(settings) * n_ctx)  # 0 if recurrent
         return n_ctx * max(1, min(4, int(affordable)))
 
 

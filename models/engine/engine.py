@@ -4,6 +4,7 @@ The thread's loop: take arrivals, end what was cancelled, let waiting requests r
 Here are the queue, loading and unloading. Knows nothing of messages, templates or LangChain.
 """
 
+import atexit
 import logging
 import os
 import queue
@@ -24,6 +25,7 @@ from phireside.errors import (
     ModelDamagedError,
     ModelNotFoundError,
     PhiresideError,
+    RequestError,
 )
 from phireside.models.engine.batcher import Batcher
 from phireside.models.engine.job import Job
@@ -86,6 +88,7 @@ class Engine:
 
         Raises:
             ContextOverflowError: prompt and answer cannot fit into the context; nothing was evaluated.
+            RequestError: the prompt holds a token that the vocabulary does not have.
             EngineBusyError: too many requests wait.
             EngineClosedError: the engine was closed.
         """
@@ -131,6 +134,7 @@ class Engine:
         with self._lock:
             self._state, thread = "closed", self._thread
             self._inbox.put(None)
+        atexit.unregister(self.close)
         self._interrupt()
         if thread and thread is not threading.current_thread():
             thread.join()
@@ -145,13 +149,15 @@ class Engine:
         with self._lock:
             if self._state == "closed":
                 raise EngineClosedError("The model was closed.", hint="Make a new engine to use it again.")
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name=f"engine-{self.path.stem}", daemon=True)
+                thread.start()
+                self._thread = thread
+                atexit.register(self.close)  # llama.cpp must not be in the middle of a batch when the interpreter goes
             if isinstance(item, Job):
                 self._refuse_if_busy()
                 self._queued += 1
             self._inbox.put(item)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=f"engine-{self.path.stem}", daemon=True)
-                self._thread.start()
 
     def _refuse_if_busy(self) -> None:
         if self._queued >= self.settings.max_waiting:
@@ -166,6 +172,8 @@ class Engine:
 
     def _limit(self, request: Request) -> int:
         """Tokens the answer may have."""
+        if (largest := max(request.tokens)) >= self.vocabulary.size:
+            raise RequestError(f"The prompt holds token {largest}, but the model has {self.vocabulary.size} tokens.")
         prompt, wanted = len(request.tokens), request.max_tokens or 1
         if prompt + wanted > self.n_ctx:
             raise ContextOverflowError(
@@ -256,7 +264,7 @@ class Engine:
         self._set_state("loading")
         try:
             batcher = Batcher(self.path, self.vocabulary, self.settings, self.n_ctx, self.threads)
-        except PhiresideError:
+        except Exception:
             self._set_state("unloaded")
             raise
         self._set_state("ready")
@@ -301,10 +309,11 @@ class Completion:
             event = self._events.get()
             if isinstance(event, Text):
                 yield event.text
-            elif isinstance(event, Failed):
+                continue
+            self._events.put(event)  # for whoever asks again
+            if isinstance(event, Failed):
                 raise event.error
-            else:
-                self.ended = event
+            self.ended = event
 
     def cancel(self) -> None:
         """End the answer within one step; the iterator then ends."""

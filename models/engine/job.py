@@ -20,13 +20,14 @@ class Job:
         request: what is asked.
         limit: most tokens to generate.
         sink: receives the events.
-        on_cancel: called once when the request is cancelled, in the caller's thread.
+        on_cancel: called when the request is cancelled while it runs, in the caller's thread.
     """
 
     def __init__(self, request: Request, limit: int, sink: Sink, on_cancel: Callable[[], None]) -> None:
         self.request, self.limit = request, limit
         self.asked = time.monotonic()
         self.cancelled = False
+        self.running = False  # has a sequence: its cancel breaks off a batch, that of a waiting one disturbs nobody
         self.ended = False
         self._sink, self._on_cancel = sink, on_cancel
 
@@ -39,7 +40,8 @@ class Job:
         """End the request within one step; what was written so far stays written. May be called from any thread."""
         if not (self.cancelled or self.ended):
             self.cancelled = True
-            self._on_cancel()
+            if self.running:
+                self._on_cancel()
 
     def send(self, event: Event) -> None:
         """Hand an event over; if nobody listens any more (e.g. a closed event loop), the request is cancelled."""
@@ -87,6 +89,12 @@ class Run:
         del self.pending[:count]
         return not self.pending
 
+    def evaluate_again(self, lost: list[int]) -> None:
+        """Tokens that were in the cache are lost: read them once more, before what was pending."""
+        if lost:
+            self.pending[:0] = lost
+            self.reading, self._cached = True, 0
+
     def write(self, token: int) -> bool:
         """Take a sampled token; True if the answer ended with it."""
         self._last = time.monotonic()
@@ -107,7 +115,7 @@ class Run:
         if rest := self._text.finish():
             self.job.send(Text(rest))
         prompt, now = len(self.job.request.tokens), time.monotonic()
-        unread = len(self.pending) if self.reading else 0
+        unread = 0 if self._first else len(self.pending)
         usage = Usage(
             finish_reason=reason,
             prompt_tokens=prompt,

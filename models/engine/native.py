@@ -52,7 +52,8 @@ def _llama() -> ModuleType:
         ) from error
     llama_cpp.llama_backend_init()
     llama_cpp.llama_log_set(_log_callback(llama_cpp), None)
-    return llama_cpp
+    library: ModuleType = llama_cpp
+    return library
 
 
 @functools.cache
@@ -127,7 +128,7 @@ class Vocabulary:
         if count < 0:  # more tokens than bytes: never seen, but the API allows it
             buffer = (self._lib.llama_token * -count)()
             count = self._lib.llama_tokenize(self._vocab, data, len(data), buffer, -count, False, markers)
-        return buffer[:count]
+        return list(buffer[:count])
 
     def piece(self, token: int, *, markers: bool = False) -> bytes:
         """The bytes of a token, perhaps only part of a character; control tokens are empty unless `markers`."""
@@ -159,10 +160,11 @@ class Vocabulary:
     @functools.cached_property
     def markers(self) -> frozenset[str]:
         """Every text that the tokenizer may read as a role or control marker."""
-        special = _CONTROL | _USER_DEFINED | _UNKNOWN
-        tokens = (t for t in range(self.size) if self._lib.llama_vocab_get_attr(self._vocab, t) & special)
+        kinds = {t: self._lib.llama_vocab_get_attr(self._vocab, t) for t in range(self.size)}
+        control = {self.text(t) for t, kind in kinds.items() if kind & (_CONTROL | _UNKNOWN)}
         # User-defined tokens may be plain words or runs of spaces; only those that look like markers are dangerous.
-        return frozenset(text for t in tokens if len(text := self.text(t)) > 2 and text[0] in "<[")
+        defined = {self.text(t) for t, kind in kinds.items() if kind & _USER_DEFINED}
+        return frozenset(control | {text for text in defined if len(text) > 2 and text[0] in "<["}) - {""}
 
     def is_control(self, token: int) -> bool:
         """Whether the token is a control token, such as a role marker."""
@@ -322,7 +324,8 @@ class Sampler:
 
     Args:
         n_vocab: size of the vocabulary.
-        temperature, top_k, top_p, min_p: as in the book's chapter 6; `top_k` 0 means all.
+        temperature, top_k, top_p, min_p: as in the book's chapter 6; `top_k` 0 means all. A temperature below 1e-6 is
+            greedy too: logits divided by it could overflow.
         repeat_penalty: 1.0 = none; applies to the last 64 tokens, those of the prompt included.
         seed: of the draw, 32 bits.
     """
@@ -346,7 +349,7 @@ class Sampler:
         chain = []
         if self._penalizes:
             chain.append(lib.llama_sampler_init_penalties(n_vocab, self.LOOK_BACK, repeat_penalty, 0.0, 0.0))
-        if temperature > 0:
+        if temperature >= 1e-6:
             chain += [lib.llama_sampler_init_top_k(top_k)] if top_k else []
             chain += [lib.llama_sampler_init_top_p(top_p, 1), lib.llama_sampler_init_min_p(min_p, 1)]
             chain += [lib.llama_sampler_init_temp(temperature), lib.llama_sampler_init_dist(seed)]
@@ -375,7 +378,7 @@ def clean(text: str) -> str:
 def _load(path: Path, params: object) -> object:
     lib = _llama()
     _complaints.clear()
-    model = lib.llama_model_load_from_file(str(path).encode(), params)
+    model = lib.llama_model_load_from_file(os.fsencode(path), params)
     if not model:
         raise ModelLoadError(
             f"llama.cpp cannot load {path}: {'; '.join(_complaints) or 'it does not say why'}.",

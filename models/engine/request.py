@@ -6,6 +6,7 @@ Plain data. Knows nothing of llama.cpp, of threads, or of how a request is serve
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
+from numbers import Integral, Real
 from typing import Literal
 
 from phireside.errors import PhiresideError, RequestError
@@ -44,17 +45,18 @@ class Sampling:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        ranges = {
-            "temperature": (self.temperature, 0, 100),
-            "top_k": (self.top_k, 0, 2**31 - 1),
-            "top_p": (self.top_p, 0, 1),
-            "min_p": (self.min_p, 0, 1),
-            "repeat_penalty": (self.repeat_penalty, 0.01, 100),
-            "seed": (0 if self.seed is None else self.seed, 0, 2**32 - 1),
+        ranges: dict[str, tuple[float, type, float, float]] = {
+            "temperature": (self.temperature, Real, 0, 100),
+            "top_k": (self.top_k, Integral, 0, 2**31 - 1),
+            "top_p": (self.top_p, Real, 0, 1),
+            "min_p": (self.min_p, Real, 0, 1),
+            "repeat_penalty": (self.repeat_penalty, Real, 0.01, 100),
+            "seed": (0 if self.seed is None else self.seed, Integral, 0, 2**32 - 1),
         }
-        for name, (value, low, high) in ranges.items():
-            if not low <= value <= high:  # also False for NaN
-                raise RequestError(f"{name} is {value}, but must lie between {low} and {high}.")
+        for name, (value, kind, low, high) in ranges.items():
+            if not isinstance(value, kind) or not low <= value <= high:  # also False for NaN
+                what = "a whole number" if kind is Integral else "a number"
+                raise RequestError(f"{name} is {value!r}, but must be {what} between {low} and {high}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class Request:
         priority: a person's request goes before background work.
 
     Raises:
-        RequestError: the prompt is empty, or a limit is not positive.
+        RequestError: the prompt is empty or no tokens, a limit is not positive, or a stop string is none.
     """
 
     tokens: tuple[int, ...]
@@ -81,8 +83,12 @@ class Request:
     def __post_init__(self) -> None:
         if not self.tokens:
             raise RequestError("The prompt is empty: there is nothing to continue.", hint="Write a message first.")
-        if self.max_tokens is not None and self.max_tokens < 1:
-            raise RequestError(f"max_tokens is {self.max_tokens}, but must be at least 1, or None for no limit.")
+        if not all(isinstance(token, int) and token >= 0 for token in self.tokens):
+            raise RequestError("The prompt holds something that is not a token: a token is a whole number from 0 on.")
+        if self.max_tokens is not None and not (isinstance(self.max_tokens, int) and self.max_tokens >= 1):
+            raise RequestError(f"max_tokens is {self.max_tokens!r}, but must be at least 1, or None for no limit.")
+        if not isinstance(self.stop, tuple) or not all(isinstance(text, str) for text in self.stop):
+            raise RequestError(f"stop is {self.stop!r}, but must be a tuple of strings.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,4 +134,4 @@ class Failed:
 
 
 Event = Text | Ended | Failed
-Sink = Callable[[Event], None]  # called in the engine's thread: must not block; raising means that nobody listens
+Sink = Callable[[Event], object]  # called in the engine's thread: must not block; raising means that nobody listens

@@ -1,8 +1,9 @@
 """The scheduler's rule, in one place: which tokens go into the next batch.
 
 Every answer that is being written gets its one token. What is left of the batch is shared among the prompts that are
-still being read, a person's before background work, each its even share. While answers are being written, a step reads
-no more of a prompt than takes about a quarter of a second, so that a long prompt never stops another's stream.
+still being read, a person's before background work, each its even share and at least one token. While answers are being
+written, a step reads no more of the prompts than takes about a quarter of a second, so that a long prompt never stops
+another's stream.
 """
 
 from collections.abc import Sequence
@@ -34,16 +35,15 @@ def plan_step(runs: Sequence[R], n_batch: int, read_speed: float) -> list[tuple[
         read_speed: tokens per second at which prompts have been read lately; 0 = not known.
     """
     writing = [run for run in runs if not run.reading]
-    room = n_batch - len(writing)
-    if writing:
-        room = min(room, max(SMALLEST_CHUNK, int(read_speed * STEP_SECONDS)))
     reading = [run for run in runs if run.reading]
     first = min((run.priority for run in reading), default=Priority.PERSON)
     waiting = sorted((run for run in reading if run.priority == first), key=lambda run: len(run.pending))
+    room = n_batch - len(writing)
+    if writing:
+        room = min(room, max(SMALLEST_CHUNK, len(waiting), int(read_speed * STEP_SECONDS)))
     plan = [(run, 1) for run in writing]
     for left, run in zip(range(len(waiting), 0, -1), waiting, strict=True):
-        count = min(len(run.pending), -(-room // left))  # what a short prompt leaves goes to the longer ones
+        count = min(len(run.pending), room // left)  # what a short prompt leaves goes to the longer ones
         room -= count
-        if count:
-            plan.append((run, count))
+        plan.append((run, count))
     return plan

@@ -91,10 +91,14 @@ class SequencePool:
         self._cache.trim(sequence.id, 0)
         sequence.tokens, sequence.reserved = [], 0
 
-    def rewind(self, sequence: Sequence) -> None:
-        """Make the cache agree with `tokens` again after a batch that was broken off."""
-        if not self._trim(sequence, len(sequence.tokens)):
-            sequence.tokens = []
+    def rewind(self, sequence: Sequence) -> list[int]:
+        """Make the cache agree with `tokens` again after a batch that was broken off.
+
+        Returns:
+            The tokens that were lost by it: none, or all of them if the model cannot be rewound.
+        """
+        tokens = list(sequence.tokens)
+        return [] if self._trim(sequence, len(tokens)) else tokens
 
     def evict(self) -> bool:
         """Drop the least recently used parked sequence; False if there is none."""

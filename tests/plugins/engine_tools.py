@@ -1,21 +1,35 @@
 """What several tests ask of the engine: one answer, one greedy answer worked out without it, and how close a call was.
 
-Batched floating-point sums can differ in the last bit, and then a greedy choice between two equal logits may fall the
-other way. `Judge` tells such a near-tie from a wrong text: it evaluates prompt and answer again, alone.
+llama.cpp's logits depend a little on what shares a batch and on which cells of the cache tokens lie in: it takes
+another path for one token than for many, and adds up in another order. On SmolLM2 in Q4_1, whose activations are
+rounded to 8 bits, the same text gave logits up to 1.2 apart, without any engine; the random F16 model 0.01. So a greedy
+choice between two good tokens may fall either way. `Judge` tells such a near-tie from a wrong text: it evaluates prompt
+and answer by plain calls of llama.cpp, in several ways, and looks how far the logits move.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
-from phireside.models.engine import Ended, Engine, Request, Sampling, Vocabulary
+import numpy as np
+from numpy.typing import NDArray
+
+from phireside.models.engine import Ended, Engine, Event, Request, Sampling, Vocabulary
+from phireside.models.engine.job import Job
 from phireside.models.engine.native import BatchItem, Context, Weights
+from phireside.models.engine.request import Sink
 from phireside.models.engine.text import TextStream
 from phireside.settings import EngineSettings
 
 GREEDY = Sampling(temperature=0)
-NEAR = 1e-3  # of a logit
-LONGEST = 1024  # tokens that a judge can evaluate
+# Without flash attention the random model's logits hardly depend on what else is in the cache.
+SMALL = EngineSettings(
+    n_ctx=512, cache_tokens=1536, n_batch=64, n_sequences=6, n_threads=1, n_threads_batch=1, flash_attn="off"
+)
+NEAR = 1e-3  # in logits
+COMPANY = 7  # other sequences beside the one that is judged
 
 
 def ask(engine: Engine, prompt: Sequence[int], max_tokens: int | None = 16, **options: object) -> tuple[str, Ended]:
@@ -41,18 +55,39 @@ def is_idle(engine: Engine) -> bool:
     return stats.running == stats.waiting == 0
 
 
+@contextmanager
+def recorded() -> Iterator[list[tuple[tuple[int, ...], tuple[int, ...]]]]:
+    """Prompt and answer, in tokens, of every request that an engine of this process ends meanwhile."""
+    answers: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+    submit = Engine.submit
+
+    def recording(engine: Engine, request: Request, sink: Sink) -> Job:
+        def listen(event: Event) -> None:
+            if isinstance(event, Ended):
+                answers.append((request.tokens, event.tokens))
+            sink(event)
+
+        return submit(engine, request, listen)
+
+    with patch.object(Engine, "submit", recording):
+        yield answers
+
+
 class Judge:
     """A model evaluated without the engine: one sequence, one batch, the plain way.
 
     Args:
         path: a GGUF file.
+        longest: tokens that prompt and answer may have.
+        base: the engine's settings, for what changes the arithmetic.
     """
 
-    def __init__(self, path: Path) -> None:
-        settings = EngineSettings(n_batch=LONGEST, n_sequences=1)
+    def __init__(self, path: Path, longest: int = 1024, base: EngineSettings | None = None) -> None:
+        sizes = {"n_batch": longest, "n_sequences": COMPANY + 1}
+        settings = (base or EngineSettings()).model_copy(update=sizes)
         self.vocabulary = Vocabulary(path)
         self._weights = Weights(path, settings)
-        self._context = Context(self._weights, settings, LONGEST, (1, 1))
+        self._context = Context(self._weights, settings, (COMPANY + 1) * longest, (1, 1))
         self._known: dict[tuple[int, ...], list[int]] = {}
 
     def close(self) -> None:
@@ -78,14 +113,36 @@ class Judge:
                 break
         return "".join(parts) + stream.finish()
 
-    def slack(self, prompt: Sequence[int], answer: Sequence[int]) -> float:
-        """How far the worst choice of an answer was below the best logit; 0 = each token was the most probable."""
-        rows = self._evaluate([*prompt, *answer[:-1]])[-len(answer) :] if answer else []
-        return max((float(row.max() - row[token]) for row, token in zip(rows, answer, strict=True)), default=0.0)
+    def doubt(self, prompt: Sequence[int], answer: Sequence[int]) -> float:
+        """How far below the best logit an answer's worst choice was, beyond llama.cpp's own uncertainty there.
+
+        Under NEAR, the answer is greedy: every token was the most probable, or one of two between which llama.cpp alone
+        moves by as much when it evaluates the same tokens in other batches.
+        """
+        if not answer:
+            return 0.0
+        whole, steps = [len(prompt) + len(answer)], [len(prompt), *[1] * len(answer)]
+        ways = [(steps, 0, 0), (steps, 0, 6), (steps, 3, 0), (steps, COMPANY, 20), (steps, 3, 6), (steps, 1, 20)]
+        gaps: list[list[float]] = []
+        doubt = 0.0
+        for way in [*ways, (whole, 0, 0), ([8] * whole[0], 2, 0)]:
+            gaps.append(self._gaps([*prompt, *answer[:-1]], *way, answer))
+            low, high = np.min(gaps, axis=0), np.max(gaps, axis=0)
+            doubt = float((low - (high - low)).max())
+            if doubt < NEAR:  # more ways can only lessen it
+                break
+        return doubt
+
+    def _gaps(
+        self, tokens: list[int], sizes: list[int], company: int, holes: int, answer: Sequence[int]
+    ) -> list[float]:
+        """Best logit minus that of the token chosen, for each token of an answer."""
+        rows = self._evaluate(tokens, sizes, company, holes)[-len(answer) :]
+        return [float(row.max() - row[token]) for row, token in zip(rows, answer, strict=True)]
 
     def _continue(self, prompt: list[int], count: int) -> list[int]:
         answer: list[int] = []
-        row = self._evaluate(prompt)[-1]
+        row = self._evaluate(prompt, [len(prompt)])[-1]
         while len(answer) < count:
             answer.append(int(row.argmax()))
             if len(answer) == count or self.vocabulary.is_end(answer[-1]):
@@ -94,7 +151,31 @@ class Judge:
             row = self._context.logits(0)
         return answer
 
-    def _evaluate(self, tokens: list[int]) -> list:
-        self._context.trim(0, 0)
-        assert self._context.decode([BatchItem(token, i, 0, True) for i, token in enumerate(tokens)]) == 0
-        return [self._context.logits(i) for i in range(len(tokens))]
+    def _evaluate(
+        self, tokens: list[int], sizes: Sequence[int], company: int = 0, holes: int = 0
+    ) -> list[NDArray[np.float32]]:
+        """The logits after each token.
+
+        Args:
+            tokens: of one sequence.
+            sizes: how many of them share a batch.
+            company: other sequences that write a token in every batch.
+            holes: cells in front of the first batch that are free afterwards, and taken by what comes later.
+        """
+        for sequence in range(COMPANY + 1):
+            self._context.trim(sequence, 0)
+        if holes:
+            assert self._context.decode([BatchItem(tokens[0], i, COMPANY, False) for i in range(holes)]) == 0
+        rows, start = [], 0
+        for step, size in enumerate(sizes):
+            own = [BatchItem(token, start + i, 0, True) for i, token in enumerate(tokens[start : start + size])]
+            others = [
+                BatchItem(tokens[step * n % len(tokens)], step - bool(holes), n, True) for n in range(1, company + 1)
+            ]
+            if own:
+                assert self._context.decode([*own, *(others if step or not holes else [])]) == 0
+                rows += [self._context.logits(i).copy() for i in range(len(own))]
+            if step == 0 and holes:
+                self._context.trim(COMPANY, 0)
+            start += size
+        return rows
