@@ -8,7 +8,7 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from phireside.models.engine import Vocabulary, clean
 from phireside.models.templates import ChatTemplate, Message
@@ -89,14 +89,11 @@ class PromptEncoder:
         """The prompt without cuts, split at those cuts that stand inside a marker."""
         if _CUT not in prompt or not self._marker:
             return [prompt]
-        cuts, length = [], 0
-        for part in prompt.split(_CUT)[:-1]:
-            length += len(part)
-            cuts.append(length)
-        whole = prompt.replace(_CUT, "")
-        spans = list(self._spans(whole))
-        needed = [at for at in cuts if any(start < at < end for start, end in spans)]
-        return [whole[a:b] for a, b in pairwise([0, *needed, len(whole)]) if a < b]
+        parts = prompt.split(_CUT)
+        cuts, whole = set(accumulate(map(len, parts))), "".join(parts)
+        # Marker by marker, not cut by cut: a text may hold 100,000 of both.
+        needed = {at for start, end in self._spans(whole) for at in range(start + 1, end) if at in cuts}
+        return [whole[a:b] for a, b in pairwise([0, *sorted(needed), len(whole)]) if a < b]
 
     def _spans(self, text: str) -> Iterator[tuple[int, int]]:
         """Where markers stand in a text, overlapping ones too."""

@@ -69,7 +69,9 @@ class SequencePool:
         if need > self._cells - sum(s.reserved for s in self.all) or all(s.reserved for s in self.all):
             return None
         donor, length = self._best(prompt)
-        target = self._target(donor, length, need)
+        # Nothing is lost where the donor holds no more than this, or only another answer to this very prompt.
+        spent = donor is not None and (length == len(donor.tokens) or donor.tokens[: len(prompt)] == prompt)
+        target = self._target(donor, need, spent=spent)
         if target is not donor:
             self.drop(target)
             if donor and length:
@@ -119,9 +121,9 @@ class SequencePool:
                 best, longest = sequence, length
         return best, longest
 
-    def _target(self, donor: Sequence | None, length: int, need: int) -> Sequence:
-        """Where the request will run: the donor itself where nothing is lost by it, else a free sequence."""
-        if donor and not donor.reserved and length == len(donor.tokens):
+    def _target(self, donor: Sequence | None, need: int, *, spent: bool) -> Sequence:
+        """Where the request will run: the donor itself if it is spent or all else is full, else a free sequence."""
+        if donor and not donor.reserved and spent:
             return donor
         others = [s for s in self.all if not s.reserved and s is not donor]
         fits = need + sum(s.cells for s in self.all) <= self._cells

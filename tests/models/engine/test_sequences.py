@@ -182,6 +182,16 @@ def test_a_second_branch_leaves_the_first_one_parked_while_there_is_room(cache: 
     assert pool.parked == [first]
 
 
+def test_the_same_prompt_again_takes_the_place_of_its_first_answer(cache: FakeCache) -> None:
+    pool = SequencePool(cache, 4, 100)
+    first, _ = run(pool, cache, [1, 2, 3, 7, 7, 7], 10)
+    pool.park(first)
+    again, shared = run(pool, cache, [1, 2, 3], 10)
+    assert again is first
+    assert shared == 2
+    assert first.tokens == [1, 2, 3]
+
+
 def test_the_least_recently_used_one_is_evicted_first(cache: FakeCache) -> None:
     pool = SequencePool(cache, 4, 30)
     old, _ = run(pool, cache, [1] * 10, 10)
