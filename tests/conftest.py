@@ -7,6 +7,7 @@ addresses and look up no other name. (A child process is not held back by this: 
 import importlib.util
 import os
 import shutil
+import signal
 import socket
 import tempfile
 from pathlib import Path
@@ -35,6 +36,8 @@ def pytest_configure() -> None:
     """Move home, caches and data to a folder of this run: no test finds, or touches, a person's models and chats."""
     for name in [name for name in os.environ if name.startswith(PERSONAL)]:
         del os.environ[name]
+    # A shell that starts this in the background lets it ignore Ctrl-C, and every child would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ |= {
         "HOME": _home.name,
         "USERPROFILE": _home.name,

@@ -27,7 +27,7 @@ FASTEST = 1 / 15  # seconds from one drawing to the next; the processor belongs 
 CHARACTERS_PER_SECOND = 40_000  # that the browser is asked to draw again: long answers are drawn less often
 PATIENCE = 0.25  # seconds without news after which the page is touched, so that a click or a closed tab is noticed
 
-GRACE = 10.0  # seconds that an answer goes on after its last page was closed: time enough to load the page again
+GRACE = 30.0  # seconds that an answer goes on after its last page was closed: time enough to load the page again
 
 _watchers: Counter[Turn] = Counter()
 _lock = threading.Lock()

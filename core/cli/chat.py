@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -105,22 +106,33 @@ class _Session:
 def _show(turn: "Turn") -> None:
     """Print an answer while it is written; Ctrl-C stops it."""
     shown, page = 0, _Page(shutil.get_terminal_size().columns - 1 if sys.stdout.isatty() else None)
-    while True:
-        try:
+    with _ctrl_c_stops(turn):
+        ended = False
+        while not ended:
             ended = turn.wait(0.5)
-        except KeyboardInterrupt:
-            turn.stop()
-            continue
-        text = turn.text
-        page.write(plain(text[shown:]))
-        shown = len(text)
-        if ended:
-            break
-    page.end()
+            text = turn.text
+            page.write(plain(text[shown:]))
+            shown = len(text)
+        page.end()
     if turn.error:
         raise turn.error
     if sys.stdin.isatty():
         tell(_figures(turn.answer, turn.left_out) + "\n")
+
+
+@contextmanager
+def _ctrl_c_stops(turn: "Turn") -> Iterator[None]:
+    """Let Ctrl-C stop the answer wherever it strikes, e.g. in the middle of printing; a second one ends the program."""
+
+    def stop(*_: object) -> None:
+        turn.stop()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class _Page:

@@ -258,6 +258,9 @@ def test_in_a_terminal_ctrl_c_stops_the_answer_and_ctrl_d_ends(terminal: Termina
     figures = terminal.wait_for(r"\[stopped[^]]*\]")
     assert "evaluated" in figures
     terminal.wait_for("> ")
+    terminal.type("half a line")
+    terminal.wait_for("half a line")
+    time.sleep(0.2)  # readline must be waiting again: a Ctrl-C just before it does is seen only at the next key
     terminal.type("\x03")  # at the prompt it only begins a new line
     terminal.wait_for("> ")
     terminal.type("\x04")

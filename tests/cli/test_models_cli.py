@@ -123,7 +123,7 @@ def test_info(models_dir: Path, tiny_phi3: Path) -> None:
     rows = dict(line.split("\t", 1) for line in result.stdout.splitlines())
     assert rows["Architecture"] == "phi3"
     assert rows["Trained context"] == "4,096 tokens"
-    assert rows["Context"] == "1,024 tokens, cache of 1,024"
+    assert rows["Context"] == "1,024 tokens, cache of 4,096"
     assert rows["Chat template"].startswith("{{ bos_token }}")
     assert rows["Fits"].startswith("yes")
 

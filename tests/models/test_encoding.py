@@ -176,7 +176,7 @@ def conversation(model: ChatGGUF, turns: int, chance: random.Random) -> list[tup
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_turn_evaluates_no_more_than_what_is_new(settings: Settings, starter_path: Path, seed: int) -> None:
     model = ChatGGUF(model="starter", settings=settings, temperature=1.5, min_p=0, seed=seed)
     figures = conversation(model, 6, random.Random(seed))

@@ -122,10 +122,20 @@ class Judge:
         if not answer:
             return 0.0
         whole, steps = [len(prompt) + len(answer)], [len(prompt), *[1] * len(answer)]
-        ways = [(steps, 0, 0), (steps, 0, 6), (steps, 3, 0), (steps, COMPANY, 20), (steps, 3, 6), (steps, 1, 20)]
+        ways = [
+            (steps, 0, 0),
+            (steps, 0, 6),
+            (steps, 3, 0),
+            (steps, COMPANY, 20),
+            (whole, 0, 0),
+            ([8] * whole[0], 2, 0),
+        ]
+        for first in {len(prompt) - 1, len(prompt) * 3 // 4, len(prompt) // 3} - {0}:  # as where a beginning is reused
+            pieces = [first, len(prompt) - first, *steps[1:]]
+            ways += [(pieces, company, holes) for company in (0, 2) for holes in (3, 12, 20)]
         gaps: list[list[float]] = []
         doubt = 0.0
-        for way in [*ways, (whole, 0, 0), ([8] * whole[0], 2, 0)]:
+        for way in ways:
             gaps.append(self._gaps([*prompt, *answer[:-1]], *way, answer))
             low, high = np.min(gaps, axis=0), np.max(gaps, axis=0)
             doubt = float((low - (high - low)).max())

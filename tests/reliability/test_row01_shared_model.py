@@ -135,13 +135,16 @@ def check(outcome: Outcome) -> None:
     assert outcome.wrong == 0
 
 
+@pytest.mark.parametrize("rounds", [10, pytest.param(50, marks=pytest.mark.slow)])
 def test_a_crowd_on_a_random_model_gets_exactly_the_texts_of_one(
-    tiny_phi3: Path, figure: Callable[[int, str], None]
+    tiny_phi3: Path, figure: Callable[[int, str], None], rounds: int
 ) -> None:
-    outcome = measure(tiny_phi3, [(2, 10), (4, 10), (8, 10)], words=40, flash_attn="off")
-    figure(1, f"2, 4, 8 threads x 10, random model: {outcome}")
+    outcome = measure(tiny_phi3, [(2, rounds), (4, rounds), (8, rounds)], words=40, flash_attn="off")
+    figure(1, f"2, 4, 8 threads x {rounds}, random model: {outcome}")
     check(outcome)
-    assert outcome.near_ties <= 2  # F16 weights and no flash attention: hardly any rounding that could differ
+    assert (
+        outcome.near_ties <= outcome.total / 50
+    )  # F16 weights and no flash attention: hardly any rounding that could differ
 
 
 def test_eight_threads_on_the_starter_get_the_texts_of_one(
@@ -155,6 +158,6 @@ def test_eight_threads_on_the_starter_get_the_texts_of_one(
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_a_crowd_on_the_starter_gets_the_texts_of_one(starter_path: Path, figure: Callable[[int, str], None]) -> None:
-    outcome = measure(starter_path, [(2, 50), (4, 50), (8, 50)], words=32, flash_attn="auto")
+    outcome = measure(starter_path, [(2, 50), (4, 50), (8, 50)], words=16, flash_attn="auto")
     figure(1, f"2, 4, 8 threads x 50, starter: {outcome}")
     check(outcome)
