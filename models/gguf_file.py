@@ -205,12 +205,12 @@ class _Front:
             key = self.string()
             if not key or key in metadata:
                 raise _Broken(f"the metadata key {key[:60]!r} is empty or there twice")
-            metadata[key] = self._value(int(self.scalar("<I")))
+            metadata[key] = self._value(int(self.scalar("<I")), distinct=key == "tokenizer.ggml.tokens")
         return metadata
 
-    def _value(self, kind: int) -> Scalar | Array:
+    def _value(self, kind: int, *, distinct: bool) -> Scalar | Array:
         if kind == _ARRAY:
-            return self._array(int(self.scalar("<I")), self.length())
+            return self._array(int(self.scalar("<I")), self.length(), distinct=distinct)
         return self._element(kind)
 
     def _element(self, kind: int) -> Scalar:
@@ -220,10 +220,15 @@ class _Front:
             raise _Broken(f"a metadata value has the unknown type {kind}")
         return self.scalar(_SCALARS[kind])
 
-    def _array(self, kind: int, length: int) -> Array:
-        if length <= _KEPT_ELEMENTS:
+    def _array(self, kind: int, length: int, *, distinct: bool) -> Array:
+        """An array; of a long one only the length, but `distinct` strings are compared."""
+        if length <= _KEPT_ELEMENTS and not distinct:
             return Array(length, tuple(self._element(kind) for _ in range(length)))
-        if kind == _STRING:
+        if kind == _STRING and distinct:
+            named = [text for _ in range(length) if (text := self.take(self.length()))]
+            if len(set(named)) != len(named):
+                raise _Broken("two of its tokens are the same")  # llama.cpp would abort the whole process
+        elif kind == _STRING:
             for _ in range(length):
                 self.skip(self.length())
         elif kind in _SCALARS:

@@ -123,7 +123,7 @@ class Ended:
 
     usage: Usage
     tokens: tuple[int, ...]  # generated, the end-of-text token left out
-    exact: bool  # whether the tokens spell exactly the text that was sent (no stop string cut off, no half character)
+    exact: bool  # whether the tokens may stand for the text in a later prompt: nothing cut off, no control token
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ class TextStream:
         self._stop = [s for s in stop if s]
         self._held = ""  # decoded, but perhaps the beginning of a stop string
         self.stopped = False
-        self.exact = True  # whether the bytes are exactly the text, and no piece was empty (a control token)
+        self.exact = True  # False once text was cut off, or a piece was empty: a control token, which nobody sees
 
     def push(self, data: bytes) -> str:
         """Add a token's bytes; the text that became certain. After a stop string, `stopped` is set."""
@@ -37,7 +37,6 @@ class TextStream:
 
     def _release(self, new: str) -> str:
         text = self._held + new
-        self.exact = self.exact and "\ufffd" not in new
         found = [(at + len(s), at) for s in self._stop if (at := text.find(s)) >= 0]
         if found:
             self.stopped, self.exact, self._held = True, False, ""

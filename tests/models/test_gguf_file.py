@@ -118,6 +118,7 @@ def _tensor(name: bytes, shape: tuple[int, ...], kind: int, offset: int) -> byte
 
 
 ARCH = _pair(b"general.architecture", 8, _string(b"llama"))
+TOKENS = _pair(b"tokenizer.ggml.tokens", 9, struct.pack("<IQ", 8, 2))  # two strings follow
 HUGE = 2**63 - 1
 
 
@@ -134,6 +135,7 @@ HUGE = 2**63 - 1
         (_header(1, 1) + _pair(b"key", 9, struct.pack("<IQ", 9, 2000) + bytes(9999)), "unknown type 9"),
         (_header(1, 1) + _pair(b"key", 9, struct.pack("<IQ", 4, HUGE)), "length of"),
         (_header(1, 1) + _pair(b"key", 9, struct.pack("<IQ", 12, 2000) + bytes(3000)), "16000 more bytes"),
+        (_header(1, 1) + TOKENS + _string(b"a") + _string(b"a") + bytes(99), "two of its tokens are the same"),
         (_header(1, 2) + ARCH + _pair(b"general.alignment", 4, struct.pack("<I", 0)) + bytes(99), "power of two"),
         (_header(1, 2) + ARCH + _pair(b"general.alignment", 4, struct.pack("<I", 48)) + bytes(99), "power of two"),
         (_header(1, 2) + ARCH + _pair(b"general.alignment", 8, _string(b"32")) + bytes(99), "power of two"),

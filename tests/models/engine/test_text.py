@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -69,13 +70,17 @@ def test_exact_means_that_the_bytes_are_the_text(text: str, cuts: set[int], stop
     assert stream.exact or stream.stopped
 
 
-def test_what_the_bytes_do_not_spell_is_not_exact() -> None:
-    for pieces in ([b"a", b"\xc3"], [b"a", b"\xff", b"b"], [b"a", b"", b"b"]):  # half, broken, a control token
-        stream = TextStream()
-        for piece in pieces:
-            stream.push(piece)
-        stream.finish()
-        assert not stream.exact
+@pytest.mark.parametrize(
+    ("pieces", "exact"),
+    [([b"a", b"\xc3"], True), ([b"a", b"\xff", b"b"], True), ([b"a", b"", b"b"], False)],
+    ids=["half a character", "no UTF-8", "a control token"],
+)
+def test_a_control_token_nobody_sees_is_not_exact(pieces: list[bytes], exact: bool) -> None:
+    stream = TextStream()
+    for piece in pieces:
+        stream.push(piece)
+    stream.finish()
+    assert stream.exact is exact
 
 
 def test_half_a_character_at_the_end_becomes_one_replacement_character() -> None:
