@@ -40,8 +40,9 @@ def _llama() -> ModuleType:
     Raises:
         ModelLoadError: llama-cpp-python is missing, or its native library cannot be loaded.
     """
-    # Waiting threads of GNU OpenMP spin for milliseconds by default. Beside one other busy process that makes two
-    # threads slower than one (docs/performance.md, "Threads"); after a short spin they had better sleep.
+    # Waiting threads of GNU OpenMP spin for milliseconds by default, and so take the core from those they wait for.
+    # After a short spin they had better sleep: beside a busy process, prompts are read faster for it
+    # (docs/performance.md, "Threads").
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
         import llama_cpp  # heavy, and the program must start without it
