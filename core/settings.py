@@ -31,6 +31,8 @@ HINT = "They come from phireside.toml, PHIRESIDE_* environment variables and arg
 
 def _absolute(path: Path) -> Path:
     """`~` is the home folder, and a later change of the working directory moves nothing."""
+    if "?" in str(path):
+        raise ValueError("a folder with '?' in its name cannot stand in a database's address")
     try:
         return path.expanduser().absolute()
     except RuntimeError as error:  # "~name" of a person who is not known here

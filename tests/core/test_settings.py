@@ -206,3 +206,8 @@ def test_a_cheap_cache_holds_up_to_four_conversations_and_a_dear_one_holds_one()
     assert EngineSettings().cells(2048, bytes_per_token=0) == 4 * 2048  # recurrent: nothing to pay
     assert EngineSettings(cache_tokens=5000).cells(4096, bytes_per_token=1) == 5000
     assert EngineSettings(cache_tokens=100).cells(4096, bytes_per_token=1) == 4096
+
+
+def test_a_data_folder_that_no_address_can_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="'\\?' in its name"):
+        Settings(data_dir=tmp_path / "what?")
