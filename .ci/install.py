@@ -161,4 +161,7 @@ def stop(text: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        stop("Interrupted. The same command goes on with what is missing.")

@@ -14,7 +14,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage
 from langchain_core.messages.utils import message_chunk_to_message
 
-from phireside.errors import EngineClosedError, EngineError, PhiresideError, RequestError, TurnRunningError
+from phireside.errors import EngineClosedError, EngineError, PhiresideError, RequestError, StoreError, TurnRunningError
 from phireside.memory import BufferMemory, ConversationStore, Selection
 from phireside.models import ChatGGUF, StopSignal
 
@@ -47,6 +47,7 @@ class Turn:
         self.answer: AIMessage | None = None
         self.error: PhiresideError | None = None
         self.left_out = 0
+        self.seen: int | None = None  # messages of the conversation when `at` was chosen
         self._cancel = cancel
         self._changed = threading.Condition()
         self._version = 0
@@ -97,7 +98,14 @@ class Chat:
         self._thread.start()
 
     def send(
-        self, conversation_id: str, text: str, *, model: BaseChatModel, system: str = "", at: int | None = None
+        self,
+        conversation_id: str,
+        text: str,
+        *,
+        model: BaseChatModel,
+        system: str = "",
+        at: int | None = None,
+        seen: int | None = None,
     ) -> Turn:
         """Ask; returns at once.
 
@@ -107,6 +115,7 @@ class Chat:
             model: who answers, with its sampling.
             system: the system prompt; empty = the model's own.
             at: position of the user message that is replaced, with all that follow it (edit, regenerate).
+            seen: messages that the person saw when choosing `at`; if there are others by now, nothing is replaced.
 
         Raises:
             RequestError: the text is empty.
@@ -124,6 +133,7 @@ class Chat:
                 )
             cancelled = asyncio.Event()
             turn = Turn(conversation_id, HumanMessage(text), at, lambda: self._call(cancelled.set))
+            turn.seen = seen
             self._turns[conversation_id] = turn
             asyncio.run_coroutine_threadsafe(self._run(turn, model, system, cancelled), self._loop)
         return turn
@@ -201,7 +211,15 @@ class Chat:
 
     def _select(self, turn: Turn, model: BaseChatModel, system: str) -> Selection:
         """The messages that are sent: as much of the conversation as fits with the answer."""
-        history = self.store.messages(turn.conversation_id)[: turn.at]
+        history = self.store.messages(turn.conversation_id)
+        if turn.at is not None:
+            turn.seen = len(history) if turn.seen is None else turn.seen
+            if len(history) != turn.seen or not 0 <= turn.at <= len(history):
+                raise StoreError(
+                    f"Message {turn.at} of {turn.seen} cannot be replaced: there are {len(history)} now.",
+                    hint="It was changed in another window: open it again.",
+                )
+            history = history[: turn.at]
         messages: list[BaseMessage] = [SystemMessage(system)] if system.strip() else []
         messages += [*history, turn.question]
         if not isinstance(model, ChatGGUF):
@@ -211,7 +229,9 @@ class Chat:
         return self._memory.select(messages, context - answer, model.get_num_tokens_from_messages)
 
     async def _save(self, turn: Turn, answer: AIMessage) -> None:
-        await asyncio.to_thread(self.store.save_turn, turn.conversation_id, [turn.question, answer], at=turn.at)
+        expected = None if turn.at is None else turn.seen
+        messages = [turn.question, answer]
+        await asyncio.to_thread(self.store.save_turn, turn.conversation_id, messages, at=turn.at, expected=expected)
         turn.answer = answer
 
 

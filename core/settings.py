@@ -8,6 +8,7 @@ import os
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
@@ -31,8 +32,6 @@ HINT = "They come from phireside.toml, PHIRESIDE_* environment variables and arg
 
 def _absolute(path: Path) -> Path:
     """`~` is the home folder, and a later change of the working directory moves nothing."""
-    if "?" in str(path):
-        raise ValueError("a folder with '?' in its name cannot stand in a database's address")
     try:
         return path.expanduser().absolute()
     except RuntimeError as error:  # "~name" of a person who is not known here
@@ -60,7 +59,7 @@ class EngineSettings(BaseModel):
     type_k: KvType = Field("f16", description="Type of the keys in the KV cache; q8_0 halves their memory.")
     type_v: KvType = Field("f16", description="Type of the values in the KV cache.")
     use_mmap: bool = Field(True, description="Map the model's file into memory instead of reading it.")
-    idle_unload_s: float = Field(0.0, ge=0, description="Seconds without a request until memory is freed; 0 = never.")
+    idle_unload_s: float = Field(900.0, ge=0, description="Seconds without a request until memory is freed; 0 = never.")
 
     def context(self, trained: int | None) -> int:
         """Tokens that one conversation may hold, for a model trained on `trained` tokens (None: not known)."""
@@ -129,7 +128,7 @@ class Settings(BaseSettings):
     @property
     def conversations_url(self) -> str:
         """The SQLAlchemy URL of the conversation store."""
-        return self.database_url or f"sqlite:///{self.data_dir / 'conversations.db'}"
+        return self.database_url or "sqlite:///" + quote(str(self.data_dir / "conversations.db"), safe="/:\\")
 
 
 class _TomlFiles(TomlConfigSettingsSource):

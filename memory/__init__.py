@@ -6,6 +6,6 @@ that the caller passes in.
 
 from phireside.memory.buffer import BufferMemory, Selection
 from phireside.memory.schema import JSON
-from phireside.memory.store import Conversation, ConversationStore
+from phireside.memory.store import Conversation, ConversationStore, default_title
 
-__all__ = ["ConversationStore", "Conversation", "JSON", "BufferMemory", "Selection"]
+__all__ = ["ConversationStore", "Conversation", "default_title", "JSON", "BufferMemory", "Selection"]

@@ -114,21 +114,30 @@ class ConversationStore:
         with self._database.reading() as connection:
             return _messages(connection, _row(connection, conversation_id).id)
 
-    def save_turn(self, conversation_id: str, messages: Sequence[BaseMessage], *, at: int | None = None) -> None:
+    def save_turn(
+        self,
+        conversation_id: str,
+        messages: Sequence[BaseMessage],
+        *,
+        at: int | None = None,
+        expected: int | None = None,
+    ) -> None:
         """Append messages in one transaction, or put them in the place of older ones.
 
         Args:
             conversation_id: the conversation.
             messages: the turn: a user message, the answer, and tool calls and results between them.
             at: position (0-based) from which on older messages are replaced (edit, regenerate); None = append.
+            expected: messages that the conversation had when this was decided; None = however many there are.
 
         Raises:
-            StoreError: `at` is outside of 0 … number of messages, or a message is of a kind that cannot be saved.
+            StoreError: `at` is outside of 0 … number of messages, that number is not `expected`, or a message is of a
+                kind that cannot be saved.
         """
         records = [_record(message) for message in messages]
         with self._database.writing() as connection:
             row = _row(connection, conversation_id, lock=True)
-            start = _make_room(connection, row.id, at)
+            start = _make_room(connection, row.id, at, expected)
             title = row.title or default_title(messages)
             _insert(connection, row.id, start, records)
             _update(connection, row.id, title=title, folded_title=fold(title), updated_at=datetime.now(UTC))
@@ -236,10 +245,15 @@ def _record(message: BaseMessage) -> dict[str, object]:
     return {"payload": to_json(message_to_data(message)), "folded_text": fold(message.text)}
 
 
-def _make_room(connection: Connection, conversation_id: str, at: int | None) -> int:
+def _make_room(connection: Connection, conversation_id: str, at: int | None, expected: int | None) -> int:
     """Delete the messages from position `at` on; the position at which the next ones are to be written."""
     mine = messages.c.conversation_id == conversation_id
     count = connection.scalar(select(func.coalesce(func.max(messages.c.position) + 1, 0)).where(mine)) or 0
+    if expected is not None and count != expected:
+        raise StoreError(
+            f"The conversation has {count} messages now, not {expected}: nothing was replaced.",
+            hint="It was changed in another window: open it again.",
+        )
     if at is None:
         return count
     if not 0 <= at <= count:

@@ -9,6 +9,8 @@ import difflib
 import importlib.util
 import os
 import re
+import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +33,9 @@ _HUB_FILE = re.compile(r"[\w.-]+/[\w.-]+(/[\w.+-]+)*/[\w.+-]+\.gguf", re.IGNOREC
 
 
 _PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.IGNORECASE)
-_PHI_3_ADVICE = "Phi-3 answers far better: `phireside models pull phi-3` downloads it (2.4 GB)."
+# As it can be typed: after `make chat` the program lies in .venv/bin, which is on nobody's PATH.
+_PROGRAM = "phireside" if shutil.which("phireside") else str(Path(sys.executable).with_name("phireside"))
+_PHI_3_ADVICE = f"Phi-3 answers far better: `{_PROGRAM} models pull phi-3` downloads it (2.4 GB)."
 
 Origin = Literal["package", "hub", "file", "found"]
 

@@ -102,8 +102,9 @@ class ChatGGUF(BaseChatModel):
     streaming: bool = False
 
     @model_validator(mode="after")
-    def _check_sampling(self) -> Self:
+    def _check_values(self) -> Self:
         self._sampling({})
+        self._engine_settings()
         return self
 
     @property
@@ -240,7 +241,8 @@ class ChatGGUF(BaseChatModel):
 
     def _engine_settings(self) -> EngineSettings:
         chosen = {"n_ctx": self.n_ctx, "n_gpu_layers": self.n_gpu_layers, "n_threads": self.n_threads}
-        return self.settings.engine.model_copy(update={k: v for k, v in chosen.items() if v is not None})
+        overrides = {name: value for name, value in chosen.items() if value is not None}
+        return EngineSettings(**(self.settings.engine.model_dump() | overrides))
 
     def _open(self, model: str) -> "_Opened":
         """The checked file of a model, its shared engine and its encoder."""

@@ -53,6 +53,10 @@ class _Book(BaseModel):
     files: dict[str, Record] = {}
 
 
+_checking = threading.Lock()  # of the whole process: hashing takes seconds, and every model has a ledger of its own
+_refused: dict[str, tuple[tuple[object, str | None], ModelDamagedError]] = {}
+
+
 class Ledger:
     """The hashes of model files, in one JSON file. Two processes that write at once may lose a record, never more.
 
@@ -80,11 +84,20 @@ class Ledger:
             ModelNotFoundError: it cannot be read.
         """
         key = _key(path)
-        record = self._read().get(key)
-        known = record.sha256 if record and (record.accepted or not expected) else expected
-        if record and record.sha256 == known and record.still_holds(_stat(path)):
-            return record.sha256
-        return self._check(path, key, known, accepted=bool(record and record.accepted))
+        with _checking:  # whoever comes second finds the record of the first
+            record = self._read().get(key)
+            known = record.sha256 if record and (record.accepted or not expected) else expected
+            stat = _stat(path)
+            if record and record.sha256 == known and record.still_holds(stat):
+                return record.sha256
+            refused = _refused.get(key)
+            if refused and refused[0] == (_identity(stat), known):
+                raise refused[1]
+            try:
+                return self._check(path, key, known, accepted=bool(record and record.accepted))
+            except ModelDamagedError as error:
+                _refused[key] = (_identity(stat), known), error  # seconds of hashing need not be repeated
+                raise
 
     def accept(self, path: Path) -> str:
         """Take the file as it is now for the right one, on a person's word; it still has to be a whole GGUF.

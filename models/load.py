@@ -32,7 +32,10 @@ def load_chat_model(name: str = "", settings: Settings | None = None, **options:
             return ChatGGUF(model=name, settings=settings, **options)
         return _server_model(name.removeprefix(_SERVER_PREFIX), settings, options)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}".lstrip(": ") for e in error.errors())
+        problems = "; ".join(
+            f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}".lstrip(": ")
+            for e in error.errors()
+        )
         raise RequestError(f"{name} cannot be used so: {problems}") from error
 
 
@@ -47,6 +50,8 @@ def _server_model(model: str, settings: Settings, options: dict[str, Any]) -> Ba
             hint="Set PHIRESIDE_OPENAI_BASE_URL, e.g. http://127.0.0.1:8080/v1, or PHIRESIDE_OPENAI_API_KEY.",
         )
     own = {k: options.pop(k) for k in _OWN_SAMPLING & options.keys()}
+    if "repeat_penalty" in own:
+        own["repetition_penalty"] = own["repeat_penalty"]  # vLLM's name for it
     # Servers of one's own mostly want no key, but the client insists on one.
     return ChatOpenAI(
         model=model,

@@ -46,6 +46,8 @@ def pytest_configure() -> None:
         "HF_HUB_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "LANGSMITH_TRACING": "false",
+        # As `phireside ui` has it; and Streamlit's magic parses scripts, which CPython 3.11 cannot do in two threads.
+        "STREAMLIT_RUNNER_MAGIC_ENABLED": "false",
     }
 
 

@@ -2,18 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from textwrap import shorten
 from typing import Any
 
 import streamlit as st
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
 from phireside.chains import Turn
-from phireside.errors import ConversationNotFoundError, PhiresideError
-from phireside.memory import Conversation
+from phireside.errors import ConversationNotFoundError, PhiresideError, TurnRunningError
+from phireside.memory import Conversation, default_title
 from phireside.models import load_chat_model
 from phireside.ui import composer, history
-from phireside.ui.messages import bubble, icon_button, show_copy, show_error, show_facts, show_text
+from phireside.ui.messages import bubble, icon_button, show_copy, show_error, show_facts, show_segment, show_text
+from phireside.ui.safe_text import segments
 from phireside.ui.services import Services, services
 from phireside.ui.streaming import watch
 
@@ -41,6 +41,7 @@ class Failure:
 
     ask: Ask
     error: PhiresideError | None
+    text: str = ""  # of an answer that could not be finished or saved
 
 
 def show() -> None:
@@ -52,6 +53,9 @@ def show() -> None:
     ask: Ask | None = Ask(typed) if typed else st.session_state.pop("ask", None)
     if ask and turn is None:
         conversation, turn = _send(parts, conversation, ask)
+    elif ask:  # another page asked meanwhile: this one's text waits until that is answered
+        busy = TurnRunningError("Another page was asking something just then.", hint="Send it again.")
+        _kept("failures")[_key(conversation)] = Failure(ask, busy)
     history.show(parts, conversation)
     with st.bottom:
         composer.show(parts, conversation, turn)
@@ -86,7 +90,7 @@ def _settle(turn: Turn) -> None:
     """Keep what the store does not know of a turn: that it failed."""
     _kept("turns").pop(turn.conversation_id, None)
     if turn.answer is None:
-        _kept("failures")[turn.conversation_id] = Failure(Ask(turn.question.text, turn.at), turn.error)
+        _kept("failures")[turn.conversation_id] = Failure(Ask(turn.question.text, turn.at), turn.error, turn.text)
 
 
 def _send(parts: Services, conversation: Conversation | None, ask: Ask) -> tuple[Conversation | None, Turn | None]:
@@ -96,11 +100,12 @@ def _send(parts: Services, conversation: Conversation | None, ask: Ask) -> tuple
     try:
         model = load_chat_model(choices.model or parts.settings.model, parts.settings, **choices.sampling)
         if conversation is None:
-            conversation = parts.store.create(shorten(ask.text, 60, placeholder="…"), **choices.model_dump())
+            conversation = parts.store.create(default_title([HumanMessage(ask.text)]), **choices.model_dump())
             st.session_state.pop("draft", None)
             history.open_chat(conversation.id)
         system = choices.system or parts.settings.system_prompt
-        turn = parts.chat.send(conversation.id, ask.text, model=model, system=system, at=ask.at)
+        seen = _kept("seen").get(conversation.id)
+        turn = parts.chat.send(conversation.id, ask.text, model=model, system=system, at=ask.at, seen=seen)
         _kept("turns")[conversation.id] = turn
         return conversation, turn
     except PhiresideError as error:
@@ -110,6 +115,7 @@ def _send(parts: Services, conversation: Conversation | None, ask: Ask) -> tuple
 
 def _show_conversation(parts: Services, conversation: Conversation | None, turn: Turn | None) -> None:
     messages = parts.store.messages(conversation.id) if conversation else []
+    _kept("seen")[_key(conversation)] = len(messages)
     failure: Failure | None = _kept("failures").get(_key(conversation))
     if not (messages or turn or failure):
         _welcome(parts, conversation)
@@ -188,6 +194,11 @@ def _question(messages: list[BaseMessage]) -> int | None:
 
 
 def _show_failure(conversation: Conversation | None, failure: Failure) -> None:
+    if failure.text:
+        with bubble("ai"):
+            for segment in segments(failure.text):
+                show_segment(st, segment)
+            st.caption(":material/warning: Not saved.")
     with bubble("human"):
         if failure.error is None:
             st.caption(":material/stop_circle: Stopped before the first word.")
@@ -229,7 +240,7 @@ def _show_all() -> None:
 
 
 def _kept(name: str) -> dict[str, Any]:
-    """What this browser session keeps for each conversation: its turns and failures."""
+    """What this browser session keeps for each conversation: its turns, failures and number of messages seen."""
     kept: dict[str, Any] = st.session_state.setdefault(name, {})
     return kept
 

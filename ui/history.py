@@ -71,10 +71,11 @@ def _row(services: Services, conversation: Conversation, is_open: bool) -> None:
     with st.container(horizontal=True, wrap=False, gap="xsmall", vertical_alignment="center", key="chats-open"):
         st.button(title, key=f"opened-{conversation.id}", icon=":material/chat_bubble:", width="stretch")
         with st.popover("", icon=":material/more_horiz:", type="tertiary", help="Rename, export, delete", key="more"):
-            _menu(services.store, conversation)
+            _menu(services, conversation)
 
 
-def _menu(store: ConversationStore, conversation: Conversation) -> None:
+def _menu(services: Services, conversation: Conversation) -> None:
+    store = services.store
     key = f"rename-{conversation.id}"
     st.text_input(
         "Title", conversation.title, key=key, max_chars=200, on_change=_rename, args=(store, conversation.id, key)
@@ -99,7 +100,7 @@ def _menu(store: ConversationStore, conversation: Conversation) -> None:
         return
     st.caption("This cannot be undone.")
     with st.container(horizontal=True, gap="small"):
-        st.button("Delete", key="delete-yes", type="primary", on_click=_delete, args=(store, conversation.id))
+        st.button("Delete", key="delete-yes", type="primary", on_click=_delete, args=(services, conversation.id))
         st.button("Keep", key="delete-no", on_click=_ask_delete, args=(None,))
 
 
@@ -107,8 +108,10 @@ def _ask_delete(conversation_id: str | None) -> None:
     st.session_state["deleting"] = conversation_id
 
 
-def _delete(store: ConversationStore, conversation_id: str) -> None:
-    store.delete(conversation_id)
+def _delete(services: Services, conversation_id: str) -> None:
+    if turn := services.chat.running(conversation_id):
+        turn.stop()
+    services.store.delete(conversation_id)
     open_chat(None)
 
 

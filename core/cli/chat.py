@@ -26,7 +26,10 @@ HELP = "Ctrl-C stops an answer, /retry asks again, /new starts afresh, /exit or 
 @reporting_errors()
 def chat(
     model: Annotated[str, typer.Option("--model", "-m", help="A name from `phireside models list`.")] = "",
-    system: Annotated[str, typer.Option("--system", "-s", help="The system prompt of a new conversation.")] = "",
+    system: Annotated[
+        str,
+        typer.Option("--system", "-s", help="The system prompt; default: the conversation's own, else the settings'."),
+    ] = "",
     resume: Annotated[bool, typer.Option("--continue", "-c", help="Go on with the latest conversation.")] = False,
     temperature: Annotated[float, typer.Option("--temperature", "-t", help="0 = always the likeliest word.")] = 0.7,
     max_tokens: Annotated[int, typer.Option(help="Most tokens of an answer.")] = 512,
@@ -60,6 +63,7 @@ class _Session:
         self._chat, self._llm, self._model = chat, llm, model
         self._system, self._default_system = system, default_system
         self._id = ""
+        self._unanswered: tuple[str, int | None] | None = None  # text, and the position of what it replaces
 
     def resume(self) -> None:
         """Open the latest conversation and show it."""
@@ -67,9 +71,9 @@ class _Session:
         if not latest:
             tell("There is no conversation yet; this is the first.")
             return
-        self._id = latest[0].id
+        self._id = latest[0].id  # an empty one is never left behind
         self._system = self._system or str(latest[0].options.get("system", ""))
-        for message in self._chat.store.messages(self._id):
+        for message in self._chat.store.messages(self._id) if sys.stdin.isatty() else ():
             print(f"{'> ' if message.type == 'human' else ''}{plain(message.text)}\n")
 
     def take(self, line: str) -> bool:
@@ -80,7 +84,7 @@ class _Session:
             if line == "/help":
                 tell(HELP)
             elif line == "/new":
-                self._id = ""
+                self._id, self._unanswered = "", None
             elif line == "/retry":
                 self._retry()
             elif line.startswith("/"):
@@ -93,9 +97,21 @@ class _Session:
         if not self._id:
             self._id = self._chat.store.create(model=self._model, system=self._system).id
         system = self._system or self._default_system
-        _show(self._chat.send(self._id, text, model=self._llm, system=system, at=at))
+        self._unanswered = text, at
+        turn = self._chat.send(self._id, text, model=self._llm, system=system, at=at)
+        try:
+            _show(turn)
+        finally:
+            if turn.answer:
+                self._unanswered = None
+            elif not self._chat.store.messages(self._id):
+                self._chat.store.delete(self._id)
+                self._id = ""
 
     def _retry(self) -> None:
+        if self._unanswered:  # it is not in the store
+            self._ask(*self._unanswered)
+            return
         messages = self._chat.store.messages(self._id) if self._id else []
         asked = [i for i, message in enumerate(messages) if message.type == "human"]
         if not asked:

@@ -1,6 +1,7 @@
 """`phireside ui`: starts the Streamlit app on this machine only."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -37,14 +38,20 @@ def ui(
 
 
 def _wait(process: "subprocess.Popen[bytes]") -> int:
-    """The exit code; on Ctrl-C 0, once the app, which got it too, has saved what was being written."""
-    interrupted = False
-    while True:
-        try:
-            code = process.wait()
-            return 0 if interrupted else code
-        except KeyboardInterrupt:
-            interrupted = True
+    """The exit code: 0 on Ctrl-C or a SIGTERM, once the app has saved what was being written."""
+    asked: list[int] = []
+
+    def end(number: int, _frame: object) -> None:
+        asked.append(number)
+        process.terminate()  # it may have got the Ctrl-C too; a second signal does no harm
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        code = process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return 0 if asked else code
 
 
 def _free_port(first: int) -> int:

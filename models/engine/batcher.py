@@ -15,8 +15,6 @@ from phireside.models.engine.scheduler import plan_step
 from phireside.models.engine.sequences import SequencePool
 from phireside.settings import EngineSettings
 
-CACHE_BYTES = 512e6  # where the settings leave it open, the cache holds up to four contexts if they fit into this
-
 
 class Batcher:
     """Weights and cache in memory, and the requests that run in them.
@@ -41,7 +39,7 @@ class Batcher:
         self._vocabulary, self._n_batch = vocabulary, settings.n_batch
         self._weights = Weights(path, settings)
         try:
-            self.cells = self._choose_cells(settings, n_ctx)
+            self.cells = settings.cells(n_ctx, self._weights.kv_bytes_per_token(settings))
             self._context = Context(self._weights, settings, self.cells, threads)
         except Exception:
             self._weights.close()
@@ -133,12 +131,6 @@ class Batcher:
                 )
             )
             self._retire(run)
-
-    def _choose_cells(self, settings: EngineSettings, n_ctx: int) -> int:
-        if settings.cache_tokens:
-            return max(settings.cache_tokens, n_ctx)
-        affordable = CACHE_BYTES / max(1.0, self._weights.kv_bytes_per_token(settings) * n_ctx)  # 0 if recurrent
-        return n_ctx * max(1, min(4, int(affordable)))
 
 
 def _batch(plan: list[tuple[Run, int]]) -> tuple[list[BatchItem], list[int]]:

@@ -35,8 +35,6 @@ from phireside.settings import EngineSettings
 
 log = logging.getLogger(__name__)
 
-LARGEST_DEFAULT_CONTEXT = 8192
-
 State = Literal["unloaded", "loading", "ready", "closed"]
 
 
@@ -71,7 +69,7 @@ class Engine:
         self.path, self.settings = path, settings or EngineSettings()
         self._signature = file_signature(path)
         self.vocabulary = Vocabulary(path)
-        self.n_ctx = self.settings.n_ctx or min(self._trained_context(), LARGEST_DEFAULT_CONTEXT)
+        self.n_ctx = self.settings.context(self._trained_context())
         self.threads = choose_threads(self.settings)
         self._state: State = "unloaded"
         self._lock = threading.Lock()  # guards _thread, _queued and the change of _state to "closed"
@@ -184,9 +182,10 @@ class Engine:
             )
         return request.max_tokens or self.n_ctx - prompt
 
-    def _trained_context(self) -> int:
+    def _trained_context(self) -> int | None:
         architecture = self.vocabulary.metadata.get("general.architecture", "")
-        return int(self.vocabulary.metadata.get(f"{architecture}.context_length", LARGEST_DEFAULT_CONTEXT))
+        trained = self.vocabulary.metadata.get(f"{architecture}.context_length")
+        return int(trained) if trained else None
 
     # ---- the engine's own thread ----
 

@@ -1,16 +1,15 @@
 """The chat turn: it streams to everybody who looks, is saved whole or not at all, and ends when it is stopped."""
 
-import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from langchain_core.language_models import BaseChatModel, GenericFakeChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.language_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from scripted import scripted
 
 from phireside.chains import Chat, Turn
 from phireside.errors import (
@@ -28,39 +27,6 @@ from phireside.models import ChatGGUF
 from phireside.settings import Settings
 
 LONG = 30  # seconds; more than any test takes
-
-
-class Scripted(BaseChatModel):
-    """Says its words one by one, and stops before word `hold_at` until `go` is set; an error among them is raised."""
-
-    words: list[Any]
-    hold_at: int | None = None
-    go: Any = None
-    asked: Any = None
-
-    @property
-    def _llm_type(self) -> str:
-        return "scripted"
-
-    def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
-        return ChatResult(generations=[ChatGeneration(message=AIMessage("".join(self.words)))])
-
-    async def _astream(
-        self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any
-    ) -> AsyncIterator[ChatGenerationChunk]:
-        self.asked.append([(message.type, message.text) for message in messages])
-        for number, word in enumerate(self.words):
-            while number == self.hold_at and not self.go.is_set():
-                await asyncio.sleep(0.002)
-            if isinstance(word, Exception):
-                raise word
-            yield ChatGenerationChunk(message=AIMessageChunk(word))
-        end = {"finish_reason": "stop", "model_name": "scripted"}
-        yield ChatGenerationChunk(message=AIMessageChunk("", response_metadata=end))
-
-
-def scripted(*words: Any, hold_at: int | None = None) -> Scripted:
-    return Scripted(words=list(words), hold_at=hold_at, go=threading.Event(), asked=[])
 
 
 @pytest.fixture
@@ -126,9 +92,9 @@ def test_question_and_answer_are_saved_in_one_call(
     calls: list[list[str]] = []
     save = store.save_turn
 
-    def count(conversation_id: str, messages: Any, *, at: int | None = None) -> None:
+    def count(conversation_id: str, messages: Any, **where: Any) -> None:
         calls.append([message.type for message in messages])
-        save(conversation_id, messages, at=at)
+        save(conversation_id, messages, **where)
 
     monkeypatch.setattr(store, "save_turn", count)
     ended(chat.send(conversation, "Hi", model=scripted("Hello")))
@@ -263,6 +229,41 @@ def test_regenerate_and_edit_replace_from_their_position_on(
     assert edited.asked == [[("human", "Q1 edited")]]
     assert turn.at == 0
     assert saved(store, conversation) == [("human", "Q1 edited"), ("ai", "A1c")]
+
+
+def test_what_another_window_added_is_not_replaced_unseen(
+    chat: Chat, store: ConversationStore, conversation: str
+) -> None:
+    ended(chat.send(conversation, "Q1", model=scripted("A1")))
+    ended(chat.send(conversation, "Q2", model=scripted("A2")))  # by another window
+    model = scripted("A1b")
+    turn = ended(chat.send(conversation, "Q1", model=model, at=0, seen=2))
+    assert turn.state == "failed"
+    assert "another window" in str(turn.error)
+    assert model.asked == []
+    assert saved(store, conversation) == [("human", "Q1"), ("ai", "A1"), ("human", "Q2"), ("ai", "A2")]
+
+
+def test_what_another_process_adds_meanwhile_is_not_replaced(
+    chat: Chat, store: ConversationStore, conversation: str
+) -> None:
+    ended(chat.send(conversation, "Q1", model=scripted("A1")))
+    held = scripted("A1b ", "end", hold_at=1)
+    turn = chat.send(conversation, "Q1", model=held, at=0)
+    until_text(turn, "A1b ")
+    store.save_turn(conversation, [HumanMessage("Q2"), AIMessage("A2")])
+    held.go.set()
+    ended(turn)
+    assert turn.state == "failed"
+    assert turn.text == "A1b end"
+    assert len(saved(store, conversation)) == 4
+
+
+@pytest.mark.parametrize("at", [-1, 1, 99])
+def test_a_position_outside_is_refused_before_the_model_is_asked(chat: Chat, conversation: str, at: int) -> None:
+    model = scripted("never")
+    assert ended(chat.send(conversation, "Q", model=model, at=at)).state == "failed"
+    assert model.asked == []
 
 
 @pytest.mark.parametrize("words", [[ValueError("broken")], ["half", ValueError("broken")]])

@@ -63,16 +63,21 @@ def test_the_starter_answers_through_a_pipe(data: Path, starter_path: Path) -> N
 
 
 @pytest.mark.real
-def test_continue_goes_on_with_the_latest_conversation_and_shows_it(data: Path, tiny_chatml: Path) -> None:
+def test_continue_goes_on_with_the_latest_conversation(data: Path, tiny_chatml: Path) -> None:
     options = ("-m", str(tiny_chatml), "--max-tokens", "3")
     run(*options, typed="First")
     run(*options, typed="Second")
     result = run(*options, "--continue", typed="Third")
-    assert "> Second" in result.stdout
-    assert "First" not in result.stdout
+    assert "Second" not in result.stdout  # in a pipe only the new answer is wanted
     latest, oldest = conversations(data)
     assert [text for kind, text in latest if kind == "human"] == ["Second", "Third"]
     assert [text for kind, text in oldest if kind == "human"] == ["First"]
+
+
+@pytest.mark.real
+def test_a_question_that_fails_leaves_no_empty_conversation_behind(data: Path, tiny_chatml: Path) -> None:
+    assert run("-m", str(tiny_chatml), "--max-tokens", "3", typed="word " * 5000).exit_code == 1
+    assert conversations(data) == []
 
 
 @pytest.mark.real

@@ -119,18 +119,24 @@ def test_a_browser_is_opened_only_where_there_is_a_screen_and_it_is_wanted(
     assert option(started.command, "server.headless")[-1] == headless
 
 
-def test_ctrl_c_waits_until_the_app_has_saved(started: type[Started], monkeypatch: pytest.MonkeyPatch) -> None:
-    waits = iter([KeyboardInterrupt, KeyboardInterrupt, None])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_ends_the_command_ends_the_app_and_waits_until_it_has_saved(
+    started: type[Started], monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    ended: list[str] = []
 
     def wait(self: Started) -> int:
-        outcome = next(waits)
-        if outcome is KeyboardInterrupt:
-            raise KeyboardInterrupt
+        signal.raise_signal(number)
+        signal.raise_signal(number)
+        ended.append("saved")
         return 1  # as Streamlit does
 
     monkeypatch.setattr(Started, "wait", wait)
+    monkeypatch.setattr(Started, "terminate", lambda self: ended.append("asked"), raising=False)
+    before = signal.getsignal(number)
     assert run().exit_code == 0
-    assert next(waits, None) is None
+    assert ended == ["asked", "asked", "saved"]
+    assert signal.getsignal(number) is before
 
 
 @pytest.mark.real

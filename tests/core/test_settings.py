@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from sqlalchemy import make_url
 
 from phireside import EngineSettings, Settings
 from phireside.errors import SettingsError
@@ -208,6 +209,8 @@ def test_a_cheap_cache_holds_up_to_four_conversations_and_a_dear_one_holds_one()
     assert EngineSettings(cache_tokens=100).cells(4096, bytes_per_token=1) == 4096
 
 
-def test_a_data_folder_that_no_address_can_name_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="'\\?' in its name"):
-        Settings(data_dir=tmp_path / "what?")
+@pytest.mark.parametrize("name", ["plain", "two words", "what?", "a%41b", "100%", "a#b", "ü"])
+def test_the_database_lies_in_the_data_folder_whatever_its_name(tmp_path: Path, name: str) -> None:
+    url = make_url(Settings(data_dir=tmp_path / name).conversations_url)
+    assert url.database == str(tmp_path / name / "conversations.db")
+    assert not url.query

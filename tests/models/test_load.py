@@ -146,3 +146,8 @@ def test_an_option_that_cannot_be_used_is_an_error_of_ours(
         load_chat_model(name, own, **options)
     assert isinstance(caught.value, PhiresideError)
     assert "pydantic" not in str(caught.value)
+
+
+def test_an_engine_setting_that_cannot_be_used_is_refused_at_once(settings: Settings) -> None:
+    with pytest.raises(RequestError, match="n_ctx"):
+        load_chat_model("starter", settings, n_ctx=-5)

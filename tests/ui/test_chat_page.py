@@ -51,7 +51,7 @@ def test_first_page_greets_and_says_which_model_answers_and_how_to_get_phi_3(pag
     assert app.header[0].value == "What shall we talk about?"
     note = app.main.caption[0].value
     assert "starter" in note
-    assert "`phireside models pull phi-3`" in note
+    assert "phireside models pull phi-3`" in note
     assert not app.chat_message
 
 
@@ -329,3 +329,23 @@ def test_facts_name_what_the_model_reported_and_nothing_else():
 def test_an_answer_says_how_many_old_messages_were_left_out() -> None:
     answer = AIMessage("Yes.", response_metadata={"finish_reason": "stop", "left_out": 4})
     assert facts(answer) == ["the oldest 4 messages did not fit and were left out"]
+
+
+def test_an_answer_that_cannot_be_saved_is_still_shown(page, parts, script, monkeypatch):
+    def full(*args, **kwargs):
+        raise StoreError("The disk is full.", hint="Make room.")
+
+    script.answers = ["A precious answer."]
+    monkeypatch.setattr(parts.store, "save_turn", full)
+    app = say(page(), "First")
+    assert "The disk is full" in app.error[0].value
+    assert any("A precious answer." in text.value for text in app.markdown)
+
+
+def test_what_another_window_added_is_not_replaced_unseen(page, parts, script):
+    script.answers = ["one", "two"]
+    app = say(page(), "First")
+    parts.store.save_turn(chat_id(app), [HumanMessage("Elsewhere"), AIMessage("added")])
+    app = app.button(key="again-1").click().run()
+    assert "another window" in app.error[0].value
+    assert [message.text for message in parts.store.messages(chat_id(app))] == ["First", "one", "Elsewhere", "added"]
