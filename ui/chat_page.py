@@ -12,8 +12,7 @@ from phireside.errors import ConversationNotFoundError, PhiresideError, TurnRunn
 from phireside.memory import Conversation, default_title
 from phireside.models import load_chat_model
 from phireside.ui import composer, history
-from phireside.ui.messages import bubble, icon_button, show_copy, show_error, show_facts, show_segment, show_text
-from phireside.ui.safe_text import segments
+from phireside.ui.messages import bubble, icon_button, show_copy, show_error, show_facts, show_text
 from phireside.ui.services import Services, services
 from phireside.ui.streaming import watch
 
@@ -196,8 +195,7 @@ def _question(messages: list[BaseMessage]) -> int | None:
 def _show_failure(conversation: Conversation | None, failure: Failure) -> None:
     if failure.text:
         with bubble("ai"):
-            for segment in segments(failure.text):
-                show_segment(st, segment)
+            show_text(AIMessage(failure.text))
             st.caption(":material/warning: Not saved.")
     with bubble("human"):
         if failure.error is None:
