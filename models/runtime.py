@@ -3,7 +3,6 @@
 Two `ChatGGUF` objects, eight browser sessions and a summariser on the same file use one set of weights and one cache.
 """
 
-import atexit
 import threading
 from pathlib import Path
 
@@ -66,7 +65,7 @@ def shared_runtime(path: Path, settings: EngineSettings) -> Runtime:
 
 
 def runtimes() -> list[Runtime]:
-    """All that are in use, for the UI's statistics."""
+    """All that are in use, e.g. to ask their engines for `stats()`."""
     with _lock:
         return list(_runtimes.values())
 
@@ -78,6 +77,3 @@ def close_all() -> None:
         _runtimes.clear()
     for runtime in closing:
         runtime.engine.close()
-
-
-atexit.register(close_all)  # llama.cpp must not be in the middle of a batch when the interpreter goes

@@ -20,7 +20,7 @@ from phireside.ui.safe_text import Segment, segments
 
 CURSOR = " ▍"
 STATES = {
-    "waiting": ":material/hourglass_empty: Waiting for another chat to finish …",
+    "waiting": ":material/hourglass_empty: Starting …",
     "reading": ":material/menu_book: Reading …",
 }
 FASTEST = 1 / 15  # seconds from one drawing to the next; the processor belongs to llama.cpp
