@@ -6,7 +6,9 @@ timeout. `synchronous=FULL` syncs the log at every commit: a turn that was shown
 only the end of the process, for some milliseconds in a turn that took seconds.
 """
 
+import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -188,8 +190,21 @@ def _engine(address: URL, is_sqlite: bool) -> Engine:
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # sqlite3 would begin transactions on its own, and too late: _begin_sqlite does
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    _switch_to_wal(connection, time.monotonic() + BUSY_SECONDS)
+    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _switch_to_wal(connection: Any, deadline: float) -> None:
+    """Two connections that switch a new file at once each hold what the other needs: SQLite refuses one without waiting
+    for the busy timeout. Waiting and asking again is then for us to do."""
+    while True:
+        try:
+            return connection.execute("PRAGMA journal_mode=WAL").close()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.002)
 
 
 def _begin_sqlite(connection: Connection) -> None:
