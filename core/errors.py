@@ -69,6 +69,10 @@ class RequestError(EngineError, ValueError):
     """A request has an argument that cannot be used (a negative temperature, an empty prompt, …)."""
 
 
+class GrammarError(RequestError):
+    """A grammar that does not compile, or whose texts cannot end within the tokens left."""
+
+
 class NotSupportedError(PhiresideError, NotImplementedError):
     """The model, or this build, lacks the feature."""
 

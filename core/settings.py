@@ -59,6 +59,12 @@ class EngineSettings(BaseModel):
     type_k: KvType = Field("f16", description="Type of the keys in the KV cache; q8_0 halves their memory.")
     type_v: KvType = Field("f16", description="Type of the values in the KV cache.")
     use_mmap: bool = Field(True, description="Map the model's file into memory instead of reading it.")
+    draft_tokens: int = Field(
+        0, ge=0, le=32, description="Prompt lookup: most tokens guessed ahead in one step; 0 = off."
+    )
+    kv_disk_bytes: int = Field(
+        2_000_000_000, ge=0, description="Bytes of conversations' KV state kept on disk; 0 = none."
+    )
     idle_unload_s: float = Field(900.0, ge=0, description="Seconds without a request until memory is freed; 0 = never.")
 
     def context(self, trained: int | None) -> int:
@@ -124,6 +130,11 @@ class Settings(BaseSettings):
     def models_dir(self) -> Path:
         """Where downloaded models lie."""
         return self.data_dir / "models"
+
+    @property
+    def state_dir(self) -> Path:
+        """Where models' KV state is kept: a cache, which may be deleted at any time."""
+        return self.data_dir / "kv"
 
     @property
     def conversations_url(self) -> str:

@@ -5,11 +5,14 @@ Knows settings and errors; knows nothing of conversations, documents, tools or p
 
 from phireside.models.catalog import Catalog, ModelEntry, ModelInfo
 from phireside.models.chat import ChatGGUF, StopSignal
-from phireside.models.engine import Engine, Priority, Request, Sampling, Usage
+from phireside.models.engine import Engine, Priority, Request, Sampling, Score, Usage
+from phireside.models.grammar import Grammar
 from phireside.models.load import load_chat_model
+from phireside.models.runtime import forget_state
 from phireside.models.sampling import PRESETS, Preset
 
 __all__ = [
     "ChatGGUF", "StopSignal", "load_chat_model", "Catalog", "ModelEntry", "ModelInfo", "Engine", "Request", "Sampling",
-    "Priority", "Usage", "PRESETS", "Preset",
+    "Priority", "Usage", "Score", "Grammar", "PRESETS", "Preset",
+    "forget_state",
 ]  # fmt: skip

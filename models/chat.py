@@ -1,60 +1,41 @@
 """`ChatGGUF`: LangChain's `BaseChatModel` over the engine.
 
-Chooses the file, renders the messages, asks the engine and streams. Knows nothing of conversations or of tools'
-work; grammars and tool calls come with issue 3.
+Chooses the file, makes requests of messages and arguments (`asked.py`), asks the engine and streams. Knows nothing of
+conversations or of tools' work.
 """
 
 import asyncio
 import queue
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel, LangSmithParams, ModelProfile
+from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput, ModelProfile
 from langchain_core.language_models.chat_models import agenerate_from_stream, generate_from_stream
-from langchain_core.messages import AIMessageChunk, BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
 from pydantic import ConfigDict, Field, SecretStr, model_validator
 
 from phireside.errors import EngineError, RequestError
+from phireside.models.asked import Asked, Form, Opened, Several, StopSignal
 from phireside.models.catalog import Catalog
-from phireside.models.encoding import PromptEncoder
-from phireside.models.engine import Ended, Event, Failed, Job, Priority, Request, Sampling, Sink, Text
-from phireside.models.messages import last_chunk, to_turns
-from phireside.models.runtime import Runtime, shared_runtime
+from phireside.models.dialects.inputs import checked
+from phireside.models.engine import Event, Priority, Request, Sampling, Score
+from phireside.models.runtime import shared_runtime, state_folder
+from phireside.models.structured import Method, structured
+from phireside.models.tools import ToolLike, as_dict, choose
 from phireside.settings import EngineSettings, Settings
 
+__all__ = ["ChatGGUF", "StopSignal"]
+
 _SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty", "seed")
-
-
-class StopSignal:
-    """Ends an answer from outside but in order: the stream still gives its figures, with finish_reason "cancelled".
-
-    Pass it to a call, `model.stream(messages, stop_signal=signal)`, and `set()` it from any thread.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._job: Job | None = None
-        self._is_set = False
-
-    def set(self) -> None:
-        """End the answer, or the one that is about to begin."""
-        with self._lock:
-            self._is_set, job = True, self._job
-        if job:
-            job.cancel()
-
-    def watch(self, job: Job) -> None:
-        """The answer that is meant (called by `ChatGGUF`)."""
-        with self._lock:
-            self._job, is_set = job, self._is_set
-        if is_set:
-            job.cancel()
+_FURTHER = (
+    "max_tokens, stop, stop_signal, model, n, keep, grammar, tools, tool_choice, parallel_tool_calls and "
+    "response_format"
+)
 
 
 class ChatGGUF(BaseChatModel):
@@ -125,7 +106,7 @@ class ChatGGUF(BaseChatModel):
 
     def _resolve_model_profile(self) -> ModelProfile | None:
         profile = ModelProfile(
-            text_inputs=True, text_outputs=True, image_inputs=False, tool_calling=False, structured_output=False
+            text_inputs=True, text_outputs=True, image_inputs=False, tool_calling=True, structured_output=True
         )
         info = Catalog(self.settings).info(self.model)  # LangChain ignores an error here: the first call will show it
         profile["max_input_tokens"] = self._engine_settings().context(info.trained_context)
@@ -140,11 +121,11 @@ class ChatGGUF(BaseChatModel):
     def get_num_tokens_from_messages(
         self,
         messages: Sequence[BaseMessage],
-        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool] | None = None,  # noqa: ARG002
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool] | None = None,
     ) -> int:
-        """Exactly the tokens that a call with these messages evaluates or finds in the cache."""
-        encoder = self._open(self.model).encoder
-        return len(encoder.encode(encoder.render(to_turns(messages))))
+        """Exactly the tokens that a call with these messages and tools evaluates or finds in the cache."""
+        opened = self._open(self.model)
+        return len(opened.encoder.encode(Form.of({"tools": tools}).render(opened, messages)))
 
     @property
     def context_size(self) -> int:
@@ -160,6 +141,8 @@ class ChatGGUF(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
+        if kwargs.get("n", 1) != 1:
+            return self._generate_several(messages, stop, kwargs, StopSignal())
         return generate_from_stream(self._stream(messages, stop, run_manager, **kwargs))
 
     async def _agenerate(
@@ -169,7 +152,28 @@ class ChatGGUF(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        return await agenerate_from_stream(self._astream(messages, stop, run_manager, **kwargs))
+        if kwargs.get("n", 1) == 1:
+            return await agenerate_from_stream(self._astream(messages, stop, run_manager, **kwargs))
+        leaving = StopSignal()
+        try:
+            return await asyncio.to_thread(self._generate_several, messages, stop, kwargs, leaving)
+        except asyncio.CancelledError:
+            leaving.set()
+            raise
+
+    def _generate_several(
+        self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any], leaving: StopSignal
+    ) -> ChatResult:
+        """`n` answers to one prompt, which is read once; `leaving` cancels them."""
+        deadline, count = self._deadline(), kwargs.pop("n")
+        if not isinstance(count, int) or count < 1:
+            raise RequestError(f"n is {count!r}, but must be a whole number of answers, at least 1.")
+        several = Several(self._ask(messages, stop, kwargs), count)
+        leaving.watch(several)
+        generations = several.read(_left(deadline))
+        if deadline and time.monotonic() >= deadline:
+            raise self._too_slow()
+        return ChatResult(generations=generations)
 
     def _stream(
         self,
@@ -188,7 +192,7 @@ class ChatGGUF(BaseChatModel):
                     event = events.get(timeout=_left(deadline))
                 except queue.Empty:
                     raise self._too_slow() from None
-                yield asked.chunk(event)
+                yield from asked.chunks(event)
         finally:
             job.cancel()  # nothing, if it has ended; else whoever reads has gone away
 
@@ -209,32 +213,153 @@ class ChatGGUF(BaseChatModel):
                     event = await asyncio.wait_for(events.get(), _left(deadline))
                 except TimeoutError:
                     raise self._too_slow() from None
-                yield asked.chunk(event)
+                for chunk in asked.chunks(event):
+                    yield chunk
         finally:
             job.cancel()
 
-    def _ask(self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> "_Asked":
+    def _ask(self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> Asked:
         """Messages and arguments as a request of the engine."""
         if not messages:
             raise RequestError("There are no messages to answer.", hint="Send at least one.")
-        opened = self._open(kwargs.pop("model", self.model))
+        if kwargs.pop("n", 1) != 1:
+            raise RequestError("Several answers cannot be streamed.", hint="Use generate() for n > 1.")
+        opened, form = self._open(kwargs.pop("model", self.model)), Form.of(kwargs)
         sampling, max_tokens = self._sampling(kwargs), kwargs.pop("max_tokens", self.max_tokens)
-        signal = kwargs.pop("stop_signal", None)
+        signal, keep = kwargs.pop("stop_signal", None), kwargs.pop("keep", "")
         kwargs.pop("stream_usage", None)
         if kwargs:
             raise RequestError(
                 f"ChatGGUF does not know the argument{'s' if len(kwargs) > 1 else ''} {', '.join(sorted(kwargs))}.",
-                hint=f"A call may override {', '.join(_SAMPLING)}, max_tokens, stop, stop_signal and model.",
+                hint=f"A call takes {', '.join(_SAMPLING)}, {_FURTHER}.",
             )
-        prompt = opened.encoder.render(to_turns(messages))
+        prompt = form.render(opened, messages)
         request = Request(
             tokens=tuple(opened.encoder.encode(prompt)),
             sampling=sampling,
             max_tokens=max_tokens,
             stop=_strings(self.stop if stop is None else stop),
             priority=Priority[self.priority.upper()],
+            grammar=form.grammar(opened),
+            keep=keep or "",
         )
-        return _Asked(opened, prompt, request, signal)
+        return Asked(opened, prompt, request, form, signal)
+
+    # ---- many at once ---------------------------------------------------------------------------------------------
+
+    def batch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """LangChain's, with as many in the engine at once as it has sequences for."""
+        config = self._wide(config, len(inputs))
+        return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
+
+    async def abatch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """See `batch`."""
+        config = self._wide(config, len(inputs))
+        return await super().abatch(inputs, config, return_exceptions=return_exceptions, **kwargs)
+
+    def _wide(
+        self, config: RunnableConfig | list[RunnableConfig] | None, inputs: int
+    ) -> RunnableConfig | list[RunnableConfig]:
+        """The configuration with a `max_concurrency`, unless the caller has set one."""
+        settings = self._engine_settings()
+        # Twice the sequences, so that one is never idle; never so many that the engine refuses the last.
+        most = max(1, min(inputs, 2 * settings.n_sequences, settings.max_waiting))
+
+        def widened(one: RunnableConfig) -> RunnableConfig:
+            return one if one.get("max_concurrency") else {**one, "max_concurrency": most}
+
+        return [widened(one) for one in config] if isinstance(config, list) else widened(config or {})
+
+    def score(self, messages: LanguageModelInput, continuations: Sequence[str]) -> list[Score]:
+        """How probable each text is as the answer: one prefill for the messages, one batch for the texts.
+
+        Args:
+            messages: what is answered.
+            continuations: at least one; each with some text.
+
+        Returns:
+            Sum of log-probabilities and number of tokens of each. Compare `mean` where the lengths differ.
+        """
+        opened = self._open(self.model)
+        prompt = Form().render(opened, self._convert_input(messages).to_messages())
+        texts = [opened.encoder.continuation(prompt, text) for text in continuations]
+        priority = Priority[self.priority.upper()]
+        return opened.runtime.engine.score(opened.encoder.encode(prompt), texts, priority)
+
+    async def ascore(self, messages: LanguageModelInput, continuations: Sequence[str]) -> list[Score]:
+        """See `score`."""
+        return await asyncio.to_thread(self.score, messages, continuations)
+
+    # ---- tools and structure --------------------------------------------------------------------------------------
+
+    def bind_tools(
+        self,
+        tools: Sequence[ToolLike],
+        *,
+        tool_choice: str | bool | dict[str, Any] | None = None,
+        parallel_tool_calls: bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """This model with tools: what it writes is decoded under their names and the schemas of their inputs.
+
+        Args:
+            tools: LangChain tools, functions, pydantic classes, or dicts in OpenAI's or Anthropic's form. A tool whose
+                `metadata` or `extras` has {"grammars": {argument: {"lark": …} or {"regex": …}}} gets that argument
+                decoded under that grammar.
+            tool_choice: "auto" or None (a call or an answer), "any" (some call), "none" (an answer), or a tool's name.
+            parallel_tool_calls: False = one call at a time. ReAct text has only one anyway.
+            **kwargs: further arguments of the call. `strict` is accepted: the form is always enforced.
+
+        Raises:
+            RequestError: a tool's name cannot be used, or `tool_choice` is not among them.
+            GrammarError: a tool's own grammar cannot be used.
+        """
+        choose([checked(tool) for tool in tools], tool_choice)
+        chosen = {"tool_choice": tool_choice, "parallel_tool_calls": parallel_tool_calls}
+        given = {name: value for name, value in chosen.items() if value is not None}
+        return self.bind(tools=[as_dict(tool) for tool in tools], **given, **kwargs)
+
+    def with_structured_output(
+        self,
+        schema: dict[str, Any] | type | None = None,
+        *,
+        method: Method = "json_schema",
+        include_raw: bool = False,
+        strict: bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, Any]:
+        """This model with answers of one form, which the decoding enforces; dicts are streamed as they grow.
+
+        Args:
+            schema: a pydantic class (v1 or v2), a TypedDict, or a JSON schema. A class gives objects of it, the others
+                dicts.
+            method: "json_schema" tells the model the form; "json_mode" leaves that to the prompt; "function_calling"
+                makes it a tool that must be called.
+            include_raw: give {"raw", "parsed", "parsing_error"} instead.
+            strict: accepted; the form is always enforced.
+            **kwargs: further arguments of the call.
+
+        Raises:
+            RequestError: there is no schema, or no such method.
+            OutputParserException, ValidationError: (at the call) a validator of the class refuses the values.
+        """
+        return structured(self, schema, method, include_raw=include_raw, strict=strict, **kwargs)
+
+    # ---- the model ------------------------------------------------------------------------------------------------
 
     def _sampling(self, kwargs: dict[str, Any]) -> Sampling:
         return Sampling(**{name: kwargs.pop(name, getattr(self, name)) for name in _SAMPLING})
@@ -244,11 +369,13 @@ class ChatGGUF(BaseChatModel):
         overrides = {name: value for name, value in chosen.items() if value is not None}
         return EngineSettings(**(self.settings.engine.model_dump() | overrides))
 
-    def _open(self, model: str) -> "_Opened":
+    def _open(self, model: str) -> Opened:
         """The checked file of a model, its shared engine and its encoder."""
         entry = Catalog(self.settings).resolve(model)
-        runtime = shared_runtime(entry.file, self._engine_settings())
-        return _Opened(entry.name, runtime, runtime.encoder(self.chat_template))
+        engine = self._engine_settings()
+        folder = state_folder(self.settings.state_dir, entry.sha256 or "", engine)
+        runtime = shared_runtime(entry.file, engine, folder)
+        return Opened(entry.name, runtime, runtime.encoder(self.chat_template))
 
     def _deadline(self) -> float | None:
         return None if self.timeout is None else time.monotonic() + self.timeout
@@ -258,48 +385,6 @@ class ChatGGUF(BaseChatModel):
             f"The answer of {self.model} took longer than {self.timeout:g} s.",
             hint="Raise timeout, ask for fewer tokens, or use a smaller model.",
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """A model ready to be asked."""
-
-    name: str
-    runtime: Runtime
-    encoder: PromptEncoder
-
-
-class _Asked:
-    """A request on its way, and the text that came back so far."""
-
-    def __init__(self, opened: _Opened, prompt: str, request: Request, signal: StopSignal | None) -> None:
-        self.prompt, self.request = prompt, request
-        self._opened, self._signal = opened, signal
-        self.ended = False
-        self._parts: list[str] = []
-
-    def submit(self, sink: Sink) -> Job:
-        """Hand the request to the engine."""
-        job = self._opened.runtime.engine.submit(self.request, sink)
-        if self._signal:
-            self._signal.watch(job)
-        return job
-
-    def chunk(self, event: Event) -> ChatGenerationChunk:
-        """An engine event as LangChain's chunk; raises the error of a failed request."""
-        if isinstance(event, Text):
-            self._parts.append(event.text)
-            return ChatGenerationChunk(message=AIMessageChunk(content=event.text))
-        self.ended = True
-        if isinstance(event, Failed):
-            raise event.error
-        return self._last(event)
-
-    def _last(self, ended: Ended) -> ChatGenerationChunk:
-        if ended.exact:
-            self._opened.encoder.remember(self.prompt, self.request.tokens, "".join(self._parts), ended.tokens)
-        message = last_chunk(ended, self._opened.name)
-        return ChatGenerationChunk(message=message, generation_info={"finish_reason": ended.usage.finish_reason})
 
 
 def _strings(stop: Sequence[str] | None) -> tuple[str, ...]:

@@ -7,8 +7,9 @@ is tokenised again may split differently, and then the KV cache would not fit. K
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
+from typing import Any
 
 from phireside.models.engine import Vocabulary, clean
 from phireside.models.templates import ChatTemplate, Message
@@ -26,7 +27,7 @@ class PromptEncoder:
     """
 
     def __init__(self, vocabulary: Vocabulary, template: ChatTemplate) -> None:
-        self._vocabulary, self._template = vocabulary, template
+        self.vocabulary, self.template = vocabulary, template
         longest_first = sorted(vocabulary.markers, key=len, reverse=True)
         self._marker = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
         self._heads = {marker[:n] for marker in longest_first for n in range(1, len(marker))}
@@ -35,20 +36,44 @@ class PromptEncoder:
         self._memory: OrderedDict[str, list[int]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def render(self, messages: Sequence[Message]) -> str:
-        """The prompt as text, with cuts (U+FDD0) wherever somebody's text could be read as a marker."""
-        return self._template.render([{**m, "content": self._cut(clean(m["content"]))} for m in messages])
+    def render(self, messages: Sequence[Message], tools: Sequence[Message] | None = None) -> str:
+        """The prompt as text, with cuts (U+FDD0) wherever somebody's text could be read as a marker.
+
+        Args:
+            messages: the conversation.
+            tools: for a template that takes tools; None if it does not.
+        """
+        return self.template.render([self._cut_all(m) for m in messages], [self._cut_all(t) for t in tools or []])
 
     def encode(self, prompt: str) -> list[int]:
         """Tokens of a rendered prompt, beginning with the model's begin-of-text token if it wants one."""
         known, tokens = self._recall(prompt)
-        if not known and self._vocabulary.adds_bos:
-            tokens = [self._vocabulary.bos]
+        if not known and self.vocabulary.adds_bos:
+            tokens = [self.vocabulary.bos]
         for piece in self._pieces(prompt[len(known) :]):
-            tokens += self._vocabulary.tokenize(piece, markers=True)
-        if tokens[:2] == [self._vocabulary.bos] * 2:  # the template writes it as well
+            tokens += self.vocabulary.tokenize(piece, markers=True)
+        if tokens[:2] == [self.vocabulary.bos] * 2:  # the template writes it as well
             del tokens[0]
         return tokens
+
+    def continuation(self, prompt: str, text: str) -> list[int]:
+        """The tokens of a text as the model's answer to a rendered prompt."""
+        before, text = self.encode(prompt), clean(text)
+        whole = self.encode(prompt + self._cut(text))
+        if whole[: len(before)] == before:
+            return whole[len(before) :]
+        return self.vocabulary.tokenize(text, markers=False)  # it would grow together with the prompt's end
+
+    def pieces(self, text: str) -> list[str | int]:
+        """A template's own text as ordinary text and control tokens."""
+        parts: list[str | int] = []
+        at = 0
+        for found in self._marker.finditer(text) if self._marker else ():
+            tokens = self.vocabulary.tokenize(found[0], markers=True)
+            if len(tokens) == 1:
+                parts += [text[at : found.start()], tokens[0]]
+                at = found.end()
+        return [part for part in [*parts, text[at:]] if part != ""]
 
     def remember(self, prompt: str, prompt_tokens: Sequence[int], answer: str, answer_tokens: Sequence[int]) -> None:
         """An answer was generated as these tokens; later prompts that continue it will begin with them."""
@@ -71,6 +96,14 @@ class PromptEncoder:
             best = max(fitting, key=len)
             self._memory.move_to_end(best)
             return best, list(self._memory[best])
+
+    def _cut_all(self, value: Any) -> Any:
+        """The same value with cuts in all its texts: what JSON writes of a text has its markers where the text had."""
+        if isinstance(value, str):
+            return self._cut(clean(value))
+        if isinstance(value, Mapping):
+            return {self._cut_all(key): self._cut_all(each) for key, each in value.items()}
+        return [self._cut_all(each) for each in value] if isinstance(value, list | tuple) else value
 
     def _cut(self, text: str) -> str:
         """Mark the places where the text is, or with its neighbours could become, a marker."""

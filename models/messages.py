@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ChatMessage, SystemMessage, ToolMessage
 
@@ -33,15 +32,41 @@ def _role(message: BaseMessage) -> str:
 
 
 def _content(message: BaseMessage) -> str:
-    text = _text(message.content)
+    text = text_of(message)
     if isinstance(message, ToolMessage):
-        return f"Observation: {text}"
-    calls = message.tool_calls if isinstance(message, AIMessage) else []
-    lines = [f"Action: {c['name']}\nAction Input: {json.dumps(c['args'], ensure_ascii=False)}" for c in calls]
+        failed = message.status == "error" and not text.lower().startswith("error")
+        return f"Observation: {'Error: ' if failed else ''}{text}"
+    lines = call_lines(message) if isinstance(message, AIMessage) else []
     return "\n".join([text, *lines] if text else lines)
 
 
-def _text(content: str | list[str | dict[str, Any]]) -> str:
+def call_lines(message: AIMessage) -> list[str]:
+    """A message's tool calls as ReAct text."""
+    return [
+        f"Action: {call['name']}\nAction Input: {json.dumps(call['args'], ensure_ascii=False)}"
+        for call in message.tool_calls
+    ]
+
+
+def thought_of(message: AIMessage) -> str:
+    """The reasoning that came before an answer or a call; empty if there was none."""
+    if thought := message.additional_kwargs.get("reasoning_content"):
+        return str(thought)
+    blocks = message.content if isinstance(message.content, list) else []
+    return "".join(
+        str(block.get("reasoning", ""))
+        for block in blocks
+        if isinstance(block, dict) and block.get("type") == "reasoning"
+    )
+
+
+def text_of(message: BaseMessage) -> str:
+    """A message's text.
+
+    Raises:
+        NotSupportedError: it holds an image, audio or a file.
+    """
+    content = message.content
     if isinstance(content, str):
         return content
     parts = []
@@ -60,6 +85,13 @@ def _text(content: str | list[str | dict[str, Any]]) -> str:
 def last_chunk(ended: Ended, model_name: str) -> AIMessageChunk:
     """The empty chunk that ends a stream: usage, and how the answer came about (times in seconds)."""
     usage = ended.usage
+    further = {
+        "prefill_time": round(usage.prefill_s, 4),
+        "forced_tokens": usage.forced_tokens,
+        "drafted_tokens": usage.drafted_tokens,
+        "accepted_tokens": usage.accepted_tokens,
+        "restored_tokens": usage.restored_tokens,
+    }
     return AIMessageChunk(
         content="",
         chunk_position="last",
@@ -77,5 +109,6 @@ def last_chunk(ended: Ended, model_name: str) -> AIMessageChunk:
             "queue_time": round(usage.queue_s, 4),
             "time_to_first_token": round(usage.time_to_first_token_s, 4),
             "tokens_per_second": round(usage.tokens_per_second, 2),
+            **{name: value for name, value in further.items() if value},
         },
     )

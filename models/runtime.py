@@ -7,8 +7,9 @@ import threading
 from pathlib import Path
 
 from phireside.models.encoding import PromptEncoder
-from phireside.models.engine import Engine
-from phireside.models.engine.engine import file_signature
+from phireside.models.engine import Engine, build_info
+from phireside.models.engine.disk import StateFiles
+from phireside.models.engine.machine import file_signature
 from phireside.models.templates import ChatTemplate
 from phireside.settings import EngineSettings
 
@@ -19,11 +20,12 @@ class Runtime:
     Args:
         path: a GGUF file that has been checked.
         settings: how to load it.
+        kv_folder: where its KV state is kept; None = nowhere.
     """
 
-    def __init__(self, path: Path, settings: EngineSettings) -> None:
+    def __init__(self, path: Path, settings: EngineSettings, kv_folder: Path | None = None) -> None:
         self.signature = file_signature(path)
-        self.engine = Engine(path, settings)
+        self.engine = Engine(path, settings, kv_folder)
         self._encoders: dict[str, PromptEncoder] = {}
         self._lock = threading.Lock()
 
@@ -47,8 +49,13 @@ _runtimes: dict[tuple[Path, EngineSettings], Runtime] = {}
 _lock = threading.Lock()
 
 
-def shared_runtime(path: Path, settings: EngineSettings) -> Runtime:
+def shared_runtime(path: Path, settings: EngineSettings, kv_folder: Path | None = None) -> Runtime:
     """The process's runtime for a file and settings. A file that was replaced gets a new one, and the old is closed.
+
+    Args:
+        path: a GGUF file that has been checked.
+        settings: how to load it.
+        kv_folder: where its KV state is kept (`state_folder`), if this is the first who asks for it.
 
     Raises:
         ModelNotFoundError, ModelLoadError: the file is missing, or llama.cpp refuses it.
@@ -58,10 +65,35 @@ def shared_runtime(path: Path, settings: EngineSettings) -> Runtime:
         old = _runtimes.get(key)
         if old and old.signature == file_signature(path):
             return old
-        new = _runtimes[key] = Runtime(path, settings)
+        new = _runtimes[key] = Runtime(path, settings, kv_folder)
     if old:
         old.engine.close()
     return new
+
+
+def state_folder(root: Path, weights_sha256: str, settings: EngineSettings) -> Path:
+    """Where the KV state of a weights file is kept, apart for all that changes its bytes: llama.cpp, types, attention.
+
+    Args:
+        root: the folder of all of them, e.g. `settings.state_dir`.
+        weights_sha256: of the GGUF file.
+        settings: how it is loaded.
+    """
+    own = settings.model_dump(include={"type_k", "type_v", "flash_attn"})
+    return StateFiles.folder_for(root, weights_sha256, own | {"llama.cpp": build_info().version})
+
+
+def forget_state(name: str, root: Path) -> None:
+    """Drop the KV state that is kept under a name, of every model, in memory and on disk.
+
+    Args:
+        name: what requests were given as `keep`, e.g. a conversation's id.
+        root: as for `state_folder`.
+    """
+    for runtime in runtimes():
+        runtime.engine.forget(name)
+    for folder in root.glob("*/*"):  # also of models that are not loaded
+        StateFiles(folder, 0).forget(name)
 
 
 def runtimes() -> list[Runtime]:

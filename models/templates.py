@@ -13,7 +13,9 @@ from phireside.models.sandbox import TIME_LIMIT_S, Sandbox, within
 
 SOURCE_LIMIT = 100_000  # characters; the longest known ones have 20,000, and Python compiles this in a second
 
-Message = dict[str, Any]  # {"role": "system" | "user" | "assistant", "content": str}
+# {"role": "system" | "user" | "assistant", "content": str}; where the template takes tools also the role "tool", and
+# "tool_calls" in OpenAI's form with the arguments as a dict.
+Message = dict[str, Any]
 
 
 class ChatTemplate:
@@ -43,9 +45,17 @@ class ChatTemplate:
         if "Why?" not in probe:
             raise TemplateError("The chat template leaves out the user's message.", hint=_BRING_ONE)
         self.takes_system = self._takes_system()
+        self.takes_tools = "Zebra7" in self._probe([_message("user", "Why?")], [_PROBE_TOOL])
 
-    def render(self, messages: Sequence[Message]) -> str:
+    def render(
+        self, messages: Sequence[Message], tools: Sequence[Message] | None = None, *, answering: bool = True
+    ) -> str:
         """The prompt, up to where the model's answer begins.
+
+        Args:
+            messages: the conversation.
+            tools: in OpenAI's form, for a template that takes them.
+            answering: whether the model's turn is begun at the end.
 
         Consecutive messages of one role are joined, since most templates demand turns. Where the template has no
         system role, the system text goes in front of the first user message.
@@ -53,21 +63,32 @@ class ChatTemplate:
         Raises:
             TemplateError: the template refuses the messages, takes too long or writes too much.
         """
-        return self._render(_in_turns(messages if self.takes_system else _fold_system(messages)))
+        turns = _in_turns(messages if self.takes_system else _fold_system(messages))
+        return self._render(turns, tools, answering=answering)
 
-    def _render(self, messages: Sequence[Message]) -> str:
+    def _render(
+        self, messages: Sequence[Message], tools: Sequence[Message] | None = None, *, answering: bool = True
+    ) -> str:
         # Templates are written for transformers, which passes None where there are no tools and documents.
-        values = {"messages": messages, "add_generation_prompt": True, "tools": None, "documents": None}
+        values = {"messages": messages, "add_generation_prompt": answering, "tools": tools or None, "documents": None}
         return within(TIME_LIMIT_S, lambda: self._template.render(**self._globals, **values))
 
     def _takes_system(self) -> bool:
         """Whether a system message comes out: some templates raise on it, some drop it silently."""
+        return "Zebra7." in self._probe([_message("system", "Zebra7."), _message("user", "Why?")])
+
+    def _probe(self, messages: Sequence[Message], tools: Sequence[Message] | None = None) -> str:
+        """A rendering; empty if the template refuses."""
         try:
-            return "Zebra7." in self._render([_message("system", "Zebra7."), _message("user", "Why?")])
+            return self._render(messages, tools)
         except TemplateError:
-            return False
+            return ""
 
 
+_PROBE_TOOL = {
+    "type": "function",
+    "function": {"name": "Zebra7", "description": "", "parameters": {"type": "object", "properties": {}}},
+}
 _BRING_ONE = "Pass another one as chat_template=…, or use another model file."
 
 
@@ -88,11 +109,15 @@ def _fold_system(messages: Sequence[Message]) -> list[Message]:
 
 
 def _in_turns(messages: Sequence[Message]) -> list[Message]:
-    """Consecutive messages of one role, joined by an empty line."""
+    """Consecutive messages of one role, joined by an empty line; calls and results of tools stay apart."""
     turns: list[Message] = []
     for message in messages:
-        if turns and turns[-1]["role"] == message["role"]:
+        if turns and turns[-1]["role"] == message["role"] and _is_plain(message) and _is_plain(turns[-1]):
             turns[-1] = {**message, "content": f"{turns[-1]['content']}\n\n{message['content']}"}
         else:
             turns.append(dict(message))
     return turns
+
+
+def _is_plain(message: Message) -> bool:
+    return message["role"] != "tool" and not message.get("tool_calls")

@@ -17,7 +17,7 @@ import pytest
 
 from phireside.settings import Settings
 
-pytest_plugins = ["weights", "families", "hub"]  # tests/plugins/: test models, their chat formats, a hub on loopback
+pytest_plugins = ["weights", "families", "tool_templates", "hub"]  # tests/plugins/: models, their formats, a hub
 
 LOOPBACK = ["127.0.0.0/8", "::1", "localhost"]
 BROWSERS = (

@@ -1,15 +1,34 @@
 """The engine: one owner thread, one llama.cpp context, many sequences. The only code that touches `llama_cpp`.
 
-`request.py` what is asked and answered; `engine.py` the thread; `scheduler.py` which tokens go into a batch;
-`sequences.py` the KV cache's sequences; `job.py` a request on its way; `text.py` bytes to text; `native.py` llama.cpp.
+A request's way: `request.py` what is asked and answered; `engine.py` the thread and its queue; `job.py` who listens;
+`batcher.py` one step of the model; `scheduler.py` which tokens go into a batch; `sequences.py` where a prompt starts;
+`disk.py` what of the cache outlives the process; `writing.py` an answer and `scoring.py` probabilities taken from the
+results; `lookup.py` guesses; `text.py` bytes to text; `completion.py` what the caller holds.
+llama.cpp's side: `library.py`, `vocabulary.py`, `context.py`, `sampler.py`; `machine.py` threads and files.
 """
 
-from phireside.models.engine.engine import Completion, Engine, Stats
+from phireside.models.engine.completion import Completion
+from phireside.models.engine.engine import Engine, Stats
 from phireside.models.engine.job import Job
-from phireside.models.engine.native import Vocabulary, build_info, clean
-from phireside.models.engine.request import Ended, Event, Failed, Priority, Request, Sampling, Sink, Text, Usage
+from phireside.models.engine.library import build_info
+from phireside.models.engine.request import (
+    Ended,
+    Event,
+    Failed,
+    Priority,
+    Request,
+    Sampling,
+    Score,
+    Scored,
+    ScoreRequest,
+    Sink,
+    Text,
+    Usage,
+)
+from phireside.models.engine.text import clean
+from phireside.models.engine.vocabulary import Vocabulary
 
 __all__ = [
-    "Engine", "Completion", "Job", "Request", "Sampling", "Priority", "Sink", "Text", "Ended", "Failed", "Event",
-    "Usage", "Stats", "Vocabulary", "build_info", "clean",
+    "Engine", "Completion", "Job", "Request", "ScoreRequest", "Sampling", "Score", "Priority", "Sink", "Text", "Ended",
+    "Scored", "Failed", "Event", "Usage", "Stats", "Vocabulary", "build_info", "clean",
 ]  # fmt: skip

@@ -6,16 +6,14 @@ Here are the queue, loading and unloading. Knows nothing of messages, templates 
 
 import atexit
 import logging
-import os
 import queue
 import threading
-import weakref
-from collections.abc import Iterator
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal, Self
-
-import psutil
+from typing import Literal, Self, cast
 
 from phireside.errors import (
     ContextOverflowError,
@@ -23,17 +21,21 @@ from phireside.errors import (
     EngineClosedError,
     EngineError,
     ModelDamagedError,
-    ModelNotFoundError,
     PhiresideError,
     RequestError,
 )
 from phireside.models.engine.batcher import Batcher
+from phireside.models.engine.completion import Completion
+from phireside.models.engine.disk import StateFiles
 from phireside.models.engine.job import Job
-from phireside.models.engine.native import Vocabulary
-from phireside.models.engine.request import Ended, Event, Failed, Request, Sink, Text, Usage
+from phireside.models.engine.machine import choose_threads, file_signature
+from phireside.models.engine.request import Event, Failed, Priority, Request, Score, Scored, ScoreRequest, Sink
+from phireside.models.engine.vocabulary import Vocabulary
 from phireside.settings import EngineSettings
 
 log = logging.getLogger(__name__)
+
+SAVE_AFTER_S = 60.0  # of silence: a state may have hundreds of megabytes, so it is not written after every answer
 
 State = Literal["unloaded", "loading", "ready", "closed"]
 
@@ -59,27 +61,31 @@ class Engine:
     Args:
         path: a GGUF file.
         settings: how to load it.
+        kv_folder: where the KV state of requests with a `keep` is kept; one for each weights file and settings that
+            change the state (`StateFiles.folder_for`). None = nothing is kept.
 
     Raises:
         ModelNotFoundError: there is no such file.
         ModelLoadError: llama.cpp refuses the file.
     """
 
-    def __init__(self, path: Path, settings: EngineSettings | None = None) -> None:
+    def __init__(self, path: Path, settings: EngineSettings | None = None, kv_folder: Path | None = None) -> None:
         self.path, self.settings = path, settings or EngineSettings()
         self._signature = file_signature(path)
         self.vocabulary = Vocabulary(path)
         self.n_ctx = self.settings.context(self._trained_context())
         self.threads = choose_threads(self.settings)
+        self._files = StateFiles(kv_folder, self.settings.kv_disk_bytes) if kv_folder else None
         self._state: State = "unloaded"
         self._lock = threading.Lock()  # guards _thread, _queued and the change of _state to "closed"
         self._thread: threading.Thread | None = None
         self._queued = 0  # jobs in _inbox and _waiting
-        self._inbox: queue.SimpleQueue[Job | _LoadCall | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Job | _LoadCall | _Forget | None] = queue.SimpleQueue()
         # The engine thread's own:
         self._waiting: list[Job] = []
         self._load_calls: list[_LoadCall] = []
         self._batcher: Batcher | None = None
+        self._idle_since: float | None = None
 
     def submit(self, request: Request, sink: Sink) -> Job:
         """Queue a request; its events go to `sink`, in the engine's thread: any number of Text, then Ended or Failed.
@@ -87,16 +93,71 @@ class Engine:
         Raises:
             ContextOverflowError: prompt and answer cannot fit into the context; nothing was evaluated.
             RequestError: the prompt holds a token that the vocabulary does not have.
+            GrammarError: the grammar does not compile, or cannot end within the tokens left.
             EngineBusyError: too many requests wait.
             EngineClosedError: the engine was closed.
         """
-        job = Job(request, self._limit(request), sink, self._interrupt)
+        job = self._job(request, sink)
         self._put(job)
         return job
 
-    def complete(self, request: Request) -> "Completion":
+    def complete(self, request: Request) -> Completion:
         """Continue a prompt: iterate over the result for the text. Dropping it cancels. Errors are as for `submit`."""
-        return Completion(self, request)
+        return Completion(partial(self.submit, request))
+
+    def fork(self, request: Request, branches: int | Sequence[Sequence[int]]) -> list[Completion]:
+        """Several answers to one prompt, which is read once.
+
+        Args:
+            request: what they have in common.
+            branches: how many samples, drawn with the request's seed, seed + 1, …; or for each branch the tokens that
+                its answer begins with. A grammar has then seen these, and forks with its sequence.
+
+        Raises:
+            EngineBusyError: more branches than requests may wait; none of them was started.
+            Others as for `submit`.
+        """
+        requests = request.samples(branches) if isinstance(branches, int) else request.branches(branches)
+        jobs: list[Job] = []
+
+        def enter(sink: Sink) -> Job:
+            jobs.append(self._job(requests[len(jobs)], sink))
+            return jobs[-1]
+
+        completions = [Completion(enter) for _ in requests]
+        self._put(*jobs)
+        return completions
+
+    def score(
+        self, prefix: Sequence[int], continuations: Sequence[Sequence[int]], priority: Priority = Priority.PERSON
+    ) -> list[Score]:
+        """How probable each continuation of a prefix is: one prefill, then one batch for all of them.
+
+        Args:
+            prefix: at least one token.
+            continuations: at least one token each; any number.
+            priority: as for a `Request`.
+
+        Raises:
+            As for `submit`.
+        """
+        if not continuations:
+            return []
+        request = ScoreRequest(tuple(prefix), tuple(map(tuple, continuations)), priority)
+        events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._put(self._job(request, events.put))
+        event = events.get()
+        if isinstance(event, Failed):
+            raise event.error
+        return list(cast(Scored, event).scores)  # nobody else can cancel it
+
+    def forget(self, keep: str) -> None:
+        """Drop the KV state that is kept under a name, in memory and on disk, once no request of that name runs."""
+        if self._files:
+            self._files.forget(keep)
+        with self._lock:
+            if self._thread and self._state != "closed":
+                self._inbox.put(_Forget(keep))
 
     def load(self, timeout: float | None = None) -> bool:
         """Load the model now and wait for it; False if it is not ready after `timeout` seconds.
@@ -121,7 +182,7 @@ class Engine:
             waiting=self._queued,
             parked=len(batcher.pool.parked) if batcher else 0,
             cells=batcher.cells if batcher else 0,
-            cells_used=sum(len(s.tokens) for s in batcher.pool.all) if batcher else 0,
+            cells_used=batcher.pool.cells_used if batcher else 0,
             n_ctx=self.n_ctx,
             n_threads=self.threads[0],
             n_threads_batch=self.threads[1],
@@ -143,36 +204,49 @@ class Engine:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _put(self, item: "Job | _LoadCall") -> None:
+    def _job(self, request: Request | ScoreRequest, sink: Sink) -> Job:
+        """A request that can be served, checked before any work."""
+        limit, matcher = self._limit(request), None
+        if isinstance(request, Request) and request.grammar:
+            begun = request.tokens[len(request.tokens) - request.begun :]
+            matcher = request.grammar.matcher(self.vocabulary.guide, limit + len(begun))
+            matcher.consume(begun)
+        return Job(request, limit, sink, self._interrupt, matcher)
+
+    def _put(self, *items: "Job | _LoadCall") -> None:
+        """Hand items to the engine's thread, all of them or none."""
         with self._lock:
             if self._state == "closed":
                 raise EngineClosedError("The model was closed.", hint="Make a new engine to use it again.")
+            jobs = sum(isinstance(item, Job) for item in items)
+            if jobs and self._queued + jobs > self.settings.max_waiting:
+                raise EngineBusyError(
+                    f"{self._queued} requests are waiting for {self.path.name} already, and {jobs} more would be too "
+                    f"many: the limit is {self.settings.max_waiting}.",
+                    hint="Try again in a moment; engine.max_waiting sets the limit.",
+                )
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name=f"engine-{self.path.stem}", daemon=True)
                 thread.start()
                 self._thread = thread
                 atexit.register(self.close)  # llama.cpp must not be in the middle of a batch when the interpreter goes
-            if isinstance(item, Job):
-                self._refuse_if_busy()
-                self._queued += 1
-            self._inbox.put(item)
-
-    def _refuse_if_busy(self) -> None:
-        if self._queued >= self.settings.max_waiting:
-            raise EngineBusyError(
-                f"{self._queued} requests are waiting for {self.path.name} already.",
-                hint="Try again in a moment; engine.max_waiting sets the limit.",
-            )
+            for item in items:
+                if isinstance(item, Job):
+                    self._queued += 1
+                    item.ahead = self._queued
+                self._inbox.put(item)
 
     def _interrupt(self) -> None:
         if batcher := self._batcher:
             batcher.interrupt()
 
-    def _limit(self, request: Request) -> int:
+    def _limit(self, request: Request | ScoreRequest) -> int:
         """Tokens the answer may have."""
-        if (largest := max(request.tokens)) >= self.vocabulary.size:
-            raise RequestError(f"The prompt holds token {largest}, but the model has {self.vocabulary.size} tokens.")
-        prompt, wanted = len(request.tokens), request.max_tokens or 1
+        if request.largest_token >= self.vocabulary.size:
+            raise RequestError(
+                f"The prompt holds token {request.largest_token}, but the model has {self.vocabulary.size} tokens."
+            )
+        prompt, wanted = len(request.tokens), request.need
         if prompt + wanted > self.n_ctx:
             raise ContextOverflowError(
                 f"The prompt has {prompt} tokens; with {wanted} for the answer that is {prompt + wanted}, but the "
@@ -180,7 +254,7 @@ class Engine:
                 hint="Shorten the conversation or the document, ask for fewer tokens, or load the model with a larger "
                 "n_ctx.",
             )
-        return request.max_tokens or self.n_ctx - prompt
+        return getattr(request, "max_tokens", wanted) or self.n_ctx - prompt
 
     def _trained_context(self) -> int | None:
         architecture = self.vocabulary.metadata.get("general.architecture", "")
@@ -199,7 +273,10 @@ class Engine:
                 log.exception("The engine failed")
                 self._fail_all(EngineError(f"The engine failed: {error!r}.", hint="Please report this."))
         self._take_arrivals(wait=False)
-        self._fail_all(EngineClosedError("The model was closed while it was answering.", hint="Ask again."))
+        closed = EngineClosedError("The model was closed while it was answering.", hint="Ask again.")
+        self._fail_waiting(closed)
+        if self._batcher:
+            self._batcher.fail_running(closed)
         self._unload()
 
     def _turn(self) -> None:
@@ -215,36 +292,80 @@ class Engine:
         self._load_calls.clear()
         if batcher := self._batcher:
             batcher.end_cancelled()
-            while self._waiting and batcher.admit(self._waiting[0]):
-                self._leave_queue(self._waiting[0])
+            self._admit(batcher)
             if batcher.running:
                 batcher.step()
 
+    def _admit(self, batcher: Batcher) -> None:
+        """Let those run for whom there is room, in their order; some had better wait, and are overtaken."""
+        for job in list(self._waiting):
+            if not batcher.must_wait(job):
+                if not batcher.admit(job):
+                    break
+                self._leave_queue(job)
+        for place, job in enumerate(self._waiting, 1):
+            job.ahead = place
+
     def _take_arrivals(self, *, wait: bool) -> None:
-        """Sort in what has arrived. With `wait`, sleep until something does, or unload after a long sleep."""
-        patience = self.settings.idle_unload_s if self._batcher and self.settings.idle_unload_s else None
+        """Sort in what has arrived. With `wait`, sleep until something does; a long sleep saves, and then unloads."""
+        if wait:
+            self._idle_since = self._idle_since or time.monotonic()
         try:
-            arrival = self._inbox.get(block=wait, timeout=patience)
+            arrival = self._inbox.get(block=wait, timeout=self._patience())
             while True:
-                if isinstance(arrival, Job):
-                    self._waiting.append(arrival)
-                elif arrival:
-                    self._load_calls.append(arrival)
+                self._sort_in(arrival)
                 arrival = self._inbox.get_nowait()
         except queue.Empty:
-            self._waiting.sort(
-                key=lambda job: job.request.priority
-            )  # stable: within a priority, first come first served
-        if wait and patience and not (self._waiting or self._load_calls):
+            self._waiting.sort(key=lambda job: job.request.priority)  # stable: within one, first come first served
+        if wait and not (self._waiting or self._load_calls):
+            self._rest()
+
+    def _sort_in(self, arrival: "Job | _LoadCall | _Forget | None") -> None:
+        self._idle_since = None
+        if isinstance(arrival, Job):
+            self._waiting.append(arrival)
+        elif isinstance(arrival, _LoadCall):
+            self._load_calls.append(arrival)
+        elif arrival:
+            if self._batcher:
+                self._batcher.forget(arrival.keep)
+            if self._files:  # it may have been saved after the caller's look
+                self._files.forget(arrival.keep)
+
+    def _patience(self) -> float | None:
+        """Seconds to wait for a request before something is to be done meanwhile; None = for ever."""
+        unload, since = self.settings.idle_unload_s, self._idle_since
+        if not self._batcher or since is None:
+            return None
+        idle = time.monotonic() - since
+        due = [max(0.0, unload - idle)] if unload else []
+        if self._files and idle < SAVE_AFTER_S:
+            due.append(SAVE_AFTER_S - idle)
+        return min(due, default=None)
+
+    def _rest(self) -> None:
+        """Nothing to do: save what is to be kept after a while, and free the memory after a long one."""
+        if not self._batcher or self._idle_since is None:
+            return
+        idle = time.monotonic() - self._idle_since
+        if self.settings.idle_unload_s and idle >= self.settings.idle_unload_s:
             self._unload()
+        elif idle >= SAVE_AFTER_S:
+            self._batcher.save()
 
     def _leave_queue(self, job: Job) -> None:
         self._waiting.remove(job)
+        job.ahead = 0
         with self._lock:
             self._queued -= 1
 
     def _fail_all(self, error: PhiresideError) -> None:
-        """End every request and every wait for loading with an error."""
+        """End every request and every wait for loading with an error, and trust the cache no more."""
+        self._fail_waiting(error)
+        if self._batcher:
+            self._batcher.fail_all(error)
+
+    def _fail_waiting(self, error: PhiresideError) -> None:
         for call in self._load_calls:
             call.error = error
             call.done.set()
@@ -252,8 +373,6 @@ class Engine:
         for job in list(self._waiting):
             self._leave_queue(job)
             job.fail(error)
-        if self._batcher:
-            self._batcher.fail_all(error)
 
     def _load(self) -> Batcher:
         if file_signature(self.path) != self._signature:
@@ -262,7 +381,7 @@ class Engine:
             )
         self._set_state("loading")
         try:
-            batcher = Batcher(self.path, self.vocabulary, self.settings, self.n_ctx, self.threads)
+            batcher = Batcher(self.path, self.vocabulary, self.settings, self.n_ctx, self.threads, self._files)
         except Exception:
             self._set_state("unloaded")
             raise
@@ -281,65 +400,16 @@ class Engine:
                 self._state = state
 
 
+@dataclass(frozen=True, slots=True)
+class _Forget:
+    """Parked state of that name is to go."""
+
+    keep: str
+
+
 class _LoadCall:
     """Somebody waits in `Engine.load`."""
 
     def __init__(self) -> None:
         self.done = threading.Event()
         self.error: PhiresideError | None = None
-
-
-class Completion:
-    """The answer to one request, as an iterator over pieces of text. Dropping it cancels the request."""
-
-    def __init__(self, engine: Engine, request: Request) -> None:
-        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._job = engine.submit(request, self._events.put)
-        weakref.finalize(self, self._job.cancel)
-        self.ended: Ended | None = None
-
-    @property
-    def usage(self) -> Usage | None:
-        """The figures, once the answer has ended."""
-        return self.ended.usage if self.ended else None
-
-    def __iter__(self) -> Iterator[str]:
-        while self.ended is None:
-            event = self._events.get()
-            if isinstance(event, Text):
-                yield event.text
-                continue
-            self._events.put(event)  # for whoever asks again
-            if isinstance(event, Failed):
-                raise event.error
-            self.ended = event
-
-    def cancel(self) -> None:
-        """End the answer within one step; the iterator then ends."""
-        self._job.cancel()
-
-
-def file_signature(path: Path) -> tuple[int, int, int]:
-    """Inode, size and time of change of a file: what changes when it is replaced.
-
-    Raises:
-        ModelNotFoundError: there is no such file.
-    """
-    try:
-        stat = path.stat()
-    except OSError as error:
-        raise ModelNotFoundError(
-            f"There is no model file {path}: {error.strerror}.", hint="`phireside models list` shows what is there."
-        ) from error
-    return stat.st_ino, stat.st_size, stat.st_mtime_ns
-
-
-def choose_threads(settings: EngineSettings) -> tuple[int, int]:
-    """Threads for generating and for reading prompts, where the settings leave it open.
-
-    Generating waits for memory and for its slowest thread: one core is left to the page and the rest of the machine
-    (docs/performance.md, "Threads"). Reading prompts is bound by arithmetic and takes all cores.
-    """
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    cores = min(psutil.cpu_count(logical=False) or usable, usable)
-    return settings.n_threads or max(1, cores - 1), settings.n_threads_batch or cores

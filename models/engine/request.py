@@ -3,13 +3,14 @@
 Plain data. Knows nothing of llama.cpp, of threads, or of how a request is served.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from numbers import Integral, Real
 from typing import Literal
 
 from phireside.errors import PhiresideError, RequestError
+from phireside.models.grammar import Grammar
 
 FinishReason = Literal["stop", "length", "cancelled"]
 
@@ -59,6 +60,13 @@ class Sampling:
                 raise RequestError(f"{name} is {value!r}, but must be {what} between {low} and {high}.")
 
 
+def _check_tokens(tokens: tuple[int, ...], what: str) -> None:
+    if not tokens:
+        raise RequestError(f"{what} is empty: there is nothing to continue.", hint="Write a message first.")
+    if not all(isinstance(token, int) and token >= 0 for token in tokens):
+        raise RequestError(f"{what} holds something that is not a token: a token is a whole number from 0 on.")
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One prompt to continue.
@@ -69,6 +77,9 @@ class Request:
         max_tokens: most tokens to generate; None = as many as the context has room for.
         stop: strings that end the answer; they are not part of it.
         priority: a person's request goes before background work.
+        grammar: the form of the answer; None = any text.
+        begun: how many of the last prompt tokens belong to the answer already, so that the grammar has seen them.
+        keep: a name, e.g. a conversation's id, under which the KV state is kept on disk; empty = it is not.
 
     Raises:
         RequestError: the prompt is empty or no tokens, a limit is not positive, or a stop string is none.
@@ -79,16 +90,83 @@ class Request:
     max_tokens: int | None = 512
     stop: tuple[str, ...] = ()
     priority: Priority = Priority.PERSON
+    grammar: Grammar | None = None
+    begun: int = 0
+    keep: str = ""
 
     def __post_init__(self) -> None:
-        if not self.tokens:
-            raise RequestError("The prompt is empty: there is nothing to continue.", hint="Write a message first.")
-        if not all(isinstance(token, int) and token >= 0 for token in self.tokens):
-            raise RequestError("The prompt holds something that is not a token: a token is a whole number from 0 on.")
+        _check_tokens(self.tokens, "The prompt")
         if self.max_tokens is not None and not (isinstance(self.max_tokens, int) and self.max_tokens >= 1):
             raise RequestError(f"max_tokens is {self.max_tokens!r}, but must be at least 1, or None for no limit.")
         if not isinstance(self.stop, tuple) or not all(isinstance(text, str) for text in self.stop):
             raise RequestError(f"stop is {self.stop!r}, but must be a tuple of strings.")
+        if not 0 <= self.begun <= len(self.tokens):
+            raise RequestError(f"begun is {self.begun}, but the prompt has {len(self.tokens)} tokens.")
+
+    @property
+    def need(self) -> int:
+        """Tokens of the answer that there must be room for, whatever the model writes."""
+        return self.max_tokens or 1
+
+    @property
+    def largest_token(self) -> int:
+        """The largest token number in it."""
+        return max(self.tokens)
+
+    def samples(self, count: int) -> "list[Request]":
+        """The same request, several times, with seeds that follow each other if one is set."""
+        seed = self.sampling.seed
+        seeds = [None if seed is None else (seed + i) % 2**32 for i in range(count)]
+        return [replace(self, sampling=replace(self.sampling, seed=each)) for each in seeds]
+
+    def branches(self, beginnings: Sequence[Sequence[int]]) -> "list[Request]":
+        """The same request, with answers that begin with these tokens."""
+        return [replace(self, tokens=(*self.tokens, *tokens), begun=self.begun + len(tokens)) for tokens in beginnings]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """Continuations of one prefix whose probability is asked for; nothing is written.
+
+    Args:
+        tokens: the prefix; at least one token.
+        continuations: at least one token each.
+        priority: as for `Request`.
+
+    Raises:
+        RequestError: the prefix or a continuation is empty, or holds something that is no token.
+    """
+
+    tokens: tuple[int, ...]
+    continuations: tuple[tuple[int, ...], ...]
+    priority: Priority = Priority.PERSON
+
+    def __post_init__(self) -> None:
+        for number, tokens in enumerate((self.tokens, *self.continuations)):
+            _check_tokens(tokens, f"Continuation {number}" if number else "The prefix")
+
+    @property
+    def need(self) -> int:
+        """Tokens of the longest continuation."""
+        return max(map(len, self.continuations))
+
+    @property
+    def largest_token(self) -> int:
+        """The largest token number in it."""
+        return max(map(max, (self.tokens, *self.continuations)))
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How probable a continuation is: the sum of its tokens' natural log-probabilities, and how many they are."""
+
+    logprob: float
+    tokens: int
+
+    @property
+    def mean(self) -> float:
+        """The log-probability per token, which long and short continuations can be compared by."""
+        return self.logprob / max(1, self.tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +175,17 @@ class Usage:
 
     finish_reason: FinishReason
     prompt_tokens: int
-    cached_tokens: int  # of the prompt: found in the KV cache
-    evaluated_tokens: int  # of the prompt: evaluated for this request
-    generated_tokens: int
-    queue_s: float
-    time_to_first_token_s: float
-    decode_s: float  # from the first token to the last
+    cached_tokens: int = 0  # of the prompt: found in the KV cache
+    restored_tokens: int = 0  # of the cached: read from disk
+    evaluated_tokens: int = 0  # of the prompt: evaluated for this request
+    generated_tokens: int = 0
+    forced_tokens: int = 0  # of the generated: the grammar left no choice
+    drafted_tokens: int = 0  # guessed by prompt lookup
+    accepted_tokens: int = 0  # of the drafted: guessed right
+    queue_s: float = 0.0  # until a sequence was free
+    prefill_s: float = 0.0  # from then until the first token
+    time_to_first_token_s: float = 0.0
+    decode_s: float = 0.0  # from the first token to the last
 
     @property
     def tokens_per_second(self) -> float:
@@ -127,11 +210,19 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
+class Scored:
+    """The last event of a `ScoreRequest`: a score for each continuation, in their order."""
+
+    scores: tuple[Score, ...]
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """The last event of a request that could not be served."""
 
     error: PhiresideError
 
 
-Event = Text | Ended | Failed
+Event = Text | Ended | Scored | Failed
 Sink = Callable[[Event], object]  # called in the engine's thread: must not block; raising means that nobody listens

@@ -4,8 +4,9 @@ A finished sequence is parked with its tokens, so that a later prompt with the s
 again. Knows the cache only as something that can trim and copy; knows nothing of sampling or of batches.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, islice
 from typing import Protocol
 
 
@@ -19,19 +20,31 @@ class Cache(Protocol):
         """Let an empty sequence share the first `length` tokens of another."""
 
 
+_new_cells = count()
+
+
 @dataclass(slots=True, eq=False)
 class Sequence:
-    """One sequence of the cache; `tokens` are those evaluated in it."""
+    """One sequence of the cache; `tokens` are those evaluated in it, `cells` where each of them lies."""
 
     id: int
     tokens: list[int] = field(default_factory=list)
-    reserved: int = 0  # cells that its running request may come to need; 0 = not running
+    cells: list[int] = field(default_factory=list)  # our own numbers: a copied sequence has the same ones
+    reserved: int = 0  # tokens that its running request may come to need; 0 = not running
     last_used: int = 0
+    keep: str = ""  # the name under which its state is kept on disk, once it is parked
+    kept: int = 0  # how many of its tokens are that name's; those after them came from a request without one
+    saved: int = 0  # how many of its tokens are on disk
 
-    @property
-    def cells(self) -> int:
-        """Cells it takes, or may come to take. Cells shared with another sequence count for both."""
-        return max(self.reserved, len(self.tokens))
+    def extend(self, tokens: list[int]) -> None:
+        """These were evaluated after the others."""
+        self.tokens += tokens
+        self.cells += islice(_new_cells, len(tokens))
+
+    def cut(self, length: int) -> None:
+        """Only the first `length` tokens are left."""
+        del self.tokens[length:], self.cells[length:]
+        self.kept, self.saved = min(self.kept, length), min(self.saved, length)
 
 
 class SequencePool:
@@ -40,12 +53,12 @@ class SequencePool:
     Args:
         cache: where sequences are trimmed and copied.
         n_sequences: how many there are.
-        cells: tokens the cache can hold.
+        cells: tokens the cache can hold; one that several sequences share counts once.
         rewindable: False for recurrent models, whose state cannot be cut back to a prefix.
     """
 
     def __init__(self, cache: Cache, n_sequences: int, cells: int, *, rewindable: bool = True) -> None:
-        self._cache, self._cells, self._rewindable = cache, cells, rewindable
+        self._cache, self._cells, self.rewindable = cache, cells, rewindable
         self._clock = count(1)
         self.all = [Sequence(i) for i in range(n_sequences)]
 
@@ -54,6 +67,11 @@ class SequencePool:
         """Sequences that no request runs in but that hold tokens, least recently used first."""
         return sorted((s for s in self.all if not s.reserved and s.tokens), key=lambda s: s.last_used)
 
+    @property
+    def cells_used(self) -> int:
+        """Cells that hold a token."""
+        return len(_union(self.all))
+
     def place(self, prompt: list[int], need: int) -> tuple[Sequence, int] | None:
         """A sequence for a new request, holding as much of the prompt as any sequence of the cache does.
 
@@ -61,28 +79,37 @@ class SequencePool:
 
         Args:
             prompt: the request's tokens.
-            need: cells the request may come to need, the prompt's included; at most the cache's.
+            need: tokens the request may come to need, the prompt's included; at most the cache's.
 
         Returns:
             (sequence, tokens of the prompt that it holds), or None while running requests take the room.
         """
-        if need > self._cells - sum(s.reserved for s in self.all) or all(s.reserved for s in self.all):
+        running = [s for s in self.all if s.reserved]
+        if len(running) == len(self.all):
             return None
-        donor, length = self._best(prompt)
+        donor, length = self.longest(prompt)
+        held = _union(running)
+        shared = len(held.intersection(donor.cells[:length])) if donor else 0
+        if len(held) + _to_come(running) + need - shared > self._cells:
+            return None
         # Nothing is lost where the donor holds no more than this, or only another answer to this very prompt.
         spent = donor is not None and (length == len(donor.tokens) or donor.tokens[: len(prompt)] == prompt)
-        target = self._target(donor, need, spent=spent)
+        target = self._target(donor, need - length, spent=spent)
         if target is not donor:
             self.drop(target)
             if donor and length:
                 self._cache.copy(donor.id, target.id, length)
-                target.tokens = donor.tokens[:length]
-        elif not self._trim(target, length):
+                target.tokens, target.cells = donor.tokens[:length], donor.cells[:length]
+        elif not self.trim(target, length):
             length = 0
         target.reserved, target.last_used = need, next(self._clock)
-        while sum(s.cells for s in self.all) > self._cells and self.evict():
-            pass
+        self.make_room()
         return target, length
+
+    def make_room(self) -> None:
+        """Drop parked sequences until all that run have their cells."""
+        while self._free() < 0 and self.evict():
+            pass
 
     def park(self, sequence: Sequence) -> None:
         """Keep a finished sequence's tokens until their cells are needed."""
@@ -91,7 +118,8 @@ class SequencePool:
     def drop(self, sequence: Sequence) -> None:
         """Empty a sequence."""
         self._cache.trim(sequence.id, 0)
-        sequence.tokens, sequence.reserved = [], 0
+        sequence.cut(0)
+        sequence.reserved, sequence.keep = 0, ""
 
     def rewind(self, sequence: Sequence) -> list[int]:
         """Make the cache agree with `tokens` again after a batch that was broken off.
@@ -100,7 +128,26 @@ class SequencePool:
             The tokens that were lost by it: none, or all of them if the model cannot be rewound.
         """
         tokens = list(sequence.tokens)
-        return [] if self._trim(sequence, len(tokens)) else tokens
+        return [] if self.trim(sequence, len(tokens)) else tokens
+
+    def trim(self, sequence: Sequence, length: int) -> bool:
+        """Cut a sequence back; False if the model cannot be cut back, and then the sequence is empty."""
+        done = self._cache.trim(sequence.id, length)
+        if not done:
+            self._cache.trim(sequence.id, 0)
+        sequence.cut(length if done else 0)
+        return done
+
+    def clear(self, sequence: Sequence, room: int) -> bool:
+        """Empty a running sequence, so that `room` tokens can be loaded; False if there are no cells for them."""
+        others = [s for s in self.all if s.reserved and s is not sequence]
+        reserved, sequence.reserved = sequence.reserved, max(room, sequence.reserved)
+        fits = len(_union(others)) + _to_come(others) + sequence.reserved <= self._cells
+        if fits:
+            self.trim(sequence, 0)
+            self.make_room()
+        sequence.reserved = reserved
+        return fits
 
     def evict(self) -> bool:
         """Drop the least recently used parked sequence; False if there is none."""
@@ -109,35 +156,39 @@ class SequencePool:
             self.drop(parked[0])
         return bool(parked)
 
-    def _best(self, prompt: list[int]) -> tuple[Sequence | None, int]:
+    def longest(self, prompt: list[int]) -> tuple[Sequence | None, int]:
         """The sequence that shares the longest beginning with the prompt, and that beginning's length."""
         best: Sequence | None = None
         longest = 0
         for sequence in self.all:
             length = min(common_prefix(sequence.tokens, prompt), len(prompt) - 1)
-            if not self._rewindable and (length < len(sequence.tokens) or sequence.reserved):
+            if not self.rewindable and (length < len(sequence.tokens) or sequence.reserved):
                 continue
             if length > longest:
                 best, longest = sequence, length
         return best, longest
 
-    def _target(self, donor: Sequence | None, need: int, *, spent: bool) -> Sequence:
+    def _target(self, donor: Sequence | None, more: int, *, spent: bool) -> Sequence:
         """Where the request will run: the donor itself if it is spent or all else is full, else a free sequence."""
         if donor and not donor.reserved and spent:
             return donor
         others = [s for s in self.all if not s.reserved and s is not donor]
-        fits = need + sum(s.cells for s in self.all) <= self._cells
-        if donor and not donor.reserved and not (fits and any(not s.tokens for s in others)):
+        if donor and not donor.reserved and not (more <= self._free() and any(not s.tokens for s in others)):
             return donor
         return min(others, key=lambda s: (bool(s.tokens), s.last_used))
 
-    def _trim(self, sequence: Sequence, length: int) -> bool:
-        if self._cache.trim(sequence.id, length):
-            del sequence.tokens[length:]
-            return True
-        self._cache.trim(sequence.id, 0)
-        sequence.tokens = []
-        return False
+    def _free(self) -> int:
+        """Cells that are neither used nor promised to a running request."""
+        return self._cells - self.cells_used - _to_come(s for s in self.all if s.reserved)
+
+
+def _union(sequences: Iterable[Sequence]) -> set[int]:
+    return set().union(*(s.cells for s in sequences))
+
+
+def _to_come(running: Iterable[Sequence]) -> int:
+    """Tokens that running requests may still add."""
+    return sum(max(0, s.reserved - len(s.tokens)) for s in running)
 
 
 def common_prefix(a: list[int], b: list[int]) -> int:

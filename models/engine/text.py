@@ -46,6 +46,11 @@ class TextStream:
         return text[: len(text) - keep]
 
 
+def clean(text: str) -> str:
+    """Text that UTF-8 can carry: lone surrogates become U+FFFD, surrogate pairs the character they mean."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def _overlap(text: str, stop: str) -> int:
     """Length of the longest end of `text` that is a beginning of `stop`."""
     return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)

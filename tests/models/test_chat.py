@@ -408,11 +408,10 @@ def test_no_messages_are_refused(tiny: ChatGGUF) -> None:
         tiny.invoke([])
 
 
-def test_the_profile_tells_the_context_and_no_tools(settings: Settings, tiny_chatml: Path) -> None:
+def test_the_profile_tells_the_context(settings: Settings, tiny_chatml: Path) -> None:
     model = ChatGGUF(model=str(tiny_chatml), settings=settings, n_ctx=300)
     assert model.profile
     assert model.profile["max_input_tokens"] == 300
-    assert model.profile["tool_calling"] is False
     engine = EngineSettings(n_ctx=200)
     other = ChatGGUF(model=str(tiny_chatml), settings=Settings(data_dir=settings.data_dir, engine=engine))
     assert other.profile

@@ -120,7 +120,7 @@ def encoder(request: pytest.FixtureRequest) -> PromptEncoder:
 @hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(TEXTS, min_size=1, max_size=4))
 def test_tokens_are_those_of_llama_cpp_for_the_whole_prompt(encoder: PromptEncoder, texts: list[str]) -> None:
-    vocabulary = encoder._vocabulary
+    vocabulary = encoder.vocabulary
     prompt = encoder.render(chat(*texts))
     if "\ufdd0" in prompt:
         return  # a text held a marker; there llama.cpp's tokens are the wrong ones

@@ -9,6 +9,7 @@ and answer by plain calls of llama.cpp, in several ways, and looks how far the l
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
@@ -16,9 +17,9 @@ from unittest.mock import patch
 import numpy as np
 from numpy.typing import NDArray
 
-from phireside.models.engine import Ended, Engine, Event, Request, Sampling, Vocabulary
+from phireside.models.engine import Ended, Engine, Event, Request, Sampling, ScoreRequest, Vocabulary
+from phireside.models.engine.context import BatchItem, Context, Weights
 from phireside.models.engine.job import Job
-from phireside.models.engine.native import BatchItem, Context, Weights
 from phireside.models.engine.request import Sink
 from phireside.models.engine.text import TextStream
 from phireside.settings import EngineSettings
@@ -39,6 +40,16 @@ def ask(engine: Engine, prompt: Sequence[int], max_tokens: int | None = 16, **op
     text = "".join(answer)
     assert answer.ended
     return text, answer.ended
+
+
+def begin_scores(
+    engine: Engine, prefix: Sequence[int], continuations: Sequence[Sequence[int]]
+) -> tuple[Job, "Future[Event]"]:
+    """`Engine.score` without waiting: the job, which can be cancelled, and what will be its one event."""
+    heard: Future[Event] = Future()
+    job = engine._job(ScoreRequest(tuple(prefix), tuple(map(tuple, continuations))), heard.set_result)
+    engine._put(job)
+    return job, heard
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
@@ -87,8 +98,9 @@ class Judge:
         settings = (base or EngineSettings()).model_copy(update=sizes)
         self.vocabulary = Vocabulary(path)
         self._weights = Weights(path, settings)
-        self._context = Context(self._weights, settings, (COMPANY + 1) * longest, (1, 1))
+        self._context = Context(self._weights, settings, (COMPANY + 1) * longest, COMPANY + 1, (1, 1))
         self._known: dict[tuple[int, ...], list[int]] = {}
+        self._logprobs: dict[tuple[tuple[int, ...], tuple[int, ...]], float] = {}
 
     def close(self) -> None:
         """Free the model."""
@@ -112,6 +124,17 @@ class Judge:
             if stream.stopped:
                 break
         return "".join(parts) + stream.finish()
+
+    def logprob(self, prefix: Sequence[int], continuation: Sequence[int]) -> float:
+        """The sum of the natural log-probabilities of a continuation's tokens."""
+        key = (tuple(prefix), tuple(continuation))
+        if key not in self._logprobs:
+            tokens = [*prefix, *continuation[:-1]]
+            rows = self._evaluate(tokens, [len(tokens)])[len(prefix) - 1 :]
+            norms = [row.max() + np.log(np.exp(row - row.max()).sum(dtype=np.float64)) for row in rows]
+            each = zip(rows, continuation, norms, strict=True)
+            self._logprobs[key] = float(sum(row[token] - norm for row, token, norm in each))
+        return self._logprobs[key]
 
     def doubt(self, prompt: Sequence[int], answer: Sequence[int]) -> float:
         """How far below the best logit an answer's worst choice was, beyond llama.cpp's own uncertainty there.

@@ -43,6 +43,6 @@ def test_no_test_of_the_outside_suite_fails_or_crashes(
         outcomes["skipped" if skipped else OUTCOMES.get(code, "crashed")] += 1
     counts = ", ".join(f"{outcomes[kind]} {kind}" for kind in ("passed", "failed", "skipped", "crashed"))
     figure(2, f"{counts} of {len(tests)}")
-    assert outcomes["passed"] > 15
+    assert outcomes["passed"] > 40
     assert not outcomes["failed"]
     assert not outcomes["crashed"]

@@ -69,7 +69,7 @@ def encoder(request: pytest.FixtureRequest) -> PromptEncoder:
 
 
 def control_tokens(encoder: PromptEncoder, messages: Sequence[BaseMessage]) -> list[int]:
-    vocabulary = encoder._vocabulary
+    vocabulary = encoder.vocabulary
     tokens = encoder.encode(encoder.render(to_turns(messages)))
     return [t for t in tokens if vocabulary.is_control(t) or vocabulary.text(t) in vocabulary.markers]
 
@@ -96,7 +96,7 @@ def test_no_marker_in_any_text_becomes_a_control_token(
 @pytest.mark.real
 def test_the_same_texts_would_become_control_tokens_without_the_cuts(encoder: PromptEncoder) -> None:
     """The instrument itself: llama.cpp on the whole prompt does read the markers."""
-    vocabulary = encoder._vocabulary
+    vocabulary = encoder.vocabulary
     for marker in vocabulary.markers:
         tokens = vocabulary.tokenize(f"Say {marker} twice", markers=True)
         assert any(vocabulary.text(token).strip() == marker.strip() for token in tokens), marker
@@ -127,7 +127,7 @@ def test_texts_put_together_from_pieces_of_markers_stay_text(encoder: PromptEnco
 @hypothesis_settings(max_examples=80, deadline=None)
 @given(texts=st.lists(TEXTS, min_size=3, max_size=3))
 def test_the_starter_reads_every_text_as_it_was_written(texts: list[str], starter_encoder: PromptEncoder) -> None:
-    vocabulary = starter_encoder._vocabulary
+    vocabulary = starter_encoder.vocabulary
     prompt = starter_encoder.render(to_turns([HumanMessage(texts[0]), AIMessage(texts[1]), HumanMessage(texts[2])]))
     read = b"".join(vocabulary.piece(token, markers=True) for token in starter_encoder.encode(prompt))
     assert read.decode() == prompt.replace("\ufdd0", "")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from engine_tools import SMALL, Judge
+from mamba import write_mamba
 
 from phireside.models.engine import Engine
 
@@ -20,3 +21,8 @@ def judge(tiny_phi3: Path) -> Iterator[Judge]:
 def engine(tiny_phi3: Path) -> Iterator[Engine]:
     with Engine(tiny_phi3, SMALL) as engine:
         yield engine
+
+
+@pytest.fixture(scope="session")
+def mamba(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_mamba(tmp_path_factory.mktemp("weights") / "mamba.gguf")

@@ -16,7 +16,7 @@ from engine_tools import GREEDY, NEAR, SMALL, Judge, ask, is_idle, wait_until
 
 from phireside.errors import ContextOverflowError, EngineClosedError, ModelDamagedError, ModelLoadError
 from phireside.models.engine import Ended, Engine, Event, Request, Sampling, Text
-from phireside.models.engine.native import Sampler
+from phireside.models.engine.sampler import LOOK_BACK
 from phireside.settings import EngineSettings
 
 pytestmark = pytest.mark.real
@@ -101,7 +101,7 @@ def test_the_repetition_penalty_looks_at_prompt_and_answer(engine: Engine, judge
     likely = judge.greedy(PROMPT, 1)[0]
     _, ended = ask(engine, [likely, *PROMPT[1:]], max_tokens=40, sampling=penalty)
     assert likely not in ended.tokens
-    window = [likely, *PROMPT[1:], *ended.tokens][-Sampler.LOOK_BACK :]
+    window = [likely, *PROMPT[1:], *ended.tokens][-LOOK_BACK:]
     assert len(set(window)) == len(window)
 
 

@@ -4,6 +4,7 @@ A batcher made of paper takes llama.cpp's place. It answers each admitted reques
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,9 @@ class PaperBatcher:
         for run in [run for run in self.running if run.job.cancelled]:
             self._end(run, "cancelled")
 
+    def must_wait(self, _job: Any) -> bool:
+        return False
+
     def admit(self, job: Any) -> bool:
         if len(self.running) >= self.room:
             return False
@@ -82,6 +86,9 @@ class PaperBatcher:
             run.job.send(Text("word"))
             self._end(run, "stop")
 
+    def fail_running(self, error: Any) -> None:
+        self.fail_all(error)
+
     def fail_all(self, error: Any) -> None:
         for run in self.running:
             run.job.fail(error)
@@ -92,7 +99,7 @@ class PaperBatcher:
 
     def _end(self, run: PaperRun, reason: Any) -> None:
         self.running.remove(run)
-        run.job.send(Ended(Usage(reason, 1, 0, 1, 1, 0.0, 0.0, 0.0), (1,), exact=True))
+        run.job.send(Ended(Usage(reason, 1, evaluated_tokens=1, generated_tokens=1), (1,), exact=True))
 
 
 @pytest.fixture
@@ -341,3 +348,91 @@ def test_an_answer_that_nobody_holds_is_cancelled(engine: Engine, paper: type[Pa
     batcher.go.set()
     wait_until(lambda: is_idle(engine))
     assert batcher.admitted == [0]
+
+
+def test_an_answer_longer_than_the_idle_time_is_followed_by_a_whole_idle_time_and_an_unload(
+    paper: type[PaperBatcher], tmp_path: Path
+) -> None:
+    path = tmp_path / "paper.gguf"
+    path.write_bytes(b"GGUF")
+    with Engine(path, EngineSettings(idle_unload_s=0.05)) as engine:
+        _, listener = submit(engine, 1)
+        wait_until(lambda: engine.stats().running == 1)
+        time.sleep(0.1)
+        assert engine.stats().state == "ready"
+        paper.made[-1].go.set()
+        assert isinstance(listener.last, Ended)
+        wait_until(lambda: engine.stats().state == "unloaded", seconds=10)
+
+
+# ---- the place in the queue ----
+
+
+def test_the_place_in_the_queue_is_counted_from_one_and_moves_up_to_zero(
+    engine: Engine, paper: type[PaperBatcher]
+) -> None:
+    seen: list[list[int]] = []
+    jobs: list[Any] = []
+
+    def watch(event: Event) -> None:
+        if isinstance(event, Text):
+            seen.append([job.ahead for job in jobs])
+
+    batcher = occupied(engine, paper)
+    listeners = [Listener() for _ in range(3)]
+    for token, listener in enumerate(listeners, 1):
+
+        def sink(event: Event, listener: Listener = listener) -> None:
+            watch(event)
+            listener(event)
+
+        jobs.append(engine.submit(Request((token,)), sink))
+    assert [job.ahead for job in jobs] == [1, 2, 3]
+    batcher.go.set()
+    assert all(isinstance(listener.last, Ended) for listener in listeners)
+    assert seen == [[0, 1, 2], [0, 0, 1], [0, 0, 0]]
+
+
+def test_whoever_goes_first_moves_the_others_back_and_whoever_leaves_moves_them_up(
+    engine: Engine, paper: type[PaperBatcher]
+) -> None:
+    batcher = occupied(engine, paper)
+    first, heard = submit(engine, 1, Priority.BACKGROUND)
+    second, _ = submit(engine, 2, Priority.BACKGROUND)
+    person, last = submit(engine, 3)
+    seen: list[tuple[int, int, int]] = []
+    paper.fault = staticmethod(lambda: seen.append((person.ahead, first.ahead, second.ahead)))
+    first_end = paper.made[-1]
+    assert (first.ahead, second.ahead, person.ahead) == (1, 2, 3)  # until the engine has sorted them
+    first.cancel()
+    first_end.go.set()
+    assert isinstance(heard.last, Ended)
+    assert isinstance(last.last, Ended)
+    wait_until(lambda: is_idle(engine))
+    assert batcher.admitted == [0, 3, 2]
+    assert (person.ahead, first.ahead, second.ahead) == (0, 0, 0)
+
+
+def test_a_completion_tells_its_place(engine: Engine, paper: type[PaperBatcher]) -> None:
+    batcher = occupied(engine, paper)
+    answers = [engine.complete(Request((token,))) for token in (1, 2)]
+    assert [answer.ahead for answer in answers] == [1, 2]
+    batcher.go.set()
+    assert [list(answer) for answer in answers] == [["word"], ["word"]]
+    assert [answer.ahead for answer in answers] == [0, 0]
+
+
+def test_the_branches_of_a_fork_stand_in_the_queue_one_behind_the_other(
+    engine: Engine, paper: type[PaperBatcher]
+) -> None:
+    batcher = occupied(engine, paper)
+    answers = engine.fork(Request((1,)), 3)
+    assert [answer.ahead for answer in answers] == [1, 2, 3]
+    batcher.go.set()
+    assert [list(answer) for answer in answers] == [["word"]] * 3
+
+
+def test_scores_fail_with_the_engine(engine: Engine, paper: type[PaperBatcher]) -> None:
+    paper.load_fault = ModelLoadError("no memory")
+    with pytest.raises(ModelLoadError, match="no memory"):
+        engine.score((1,), [(2,)])

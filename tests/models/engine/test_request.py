@@ -63,7 +63,7 @@ def test_a_request_that_makes_no_sense_is_refused(values: dict[str, Any]) -> Non
 
 def test_speed_is_counted_between_the_first_token_and_the_last() -> None:
     def speed(generated: int, seconds: float) -> float:
-        return Usage("stop", 5, 0, 5, generated, 0.0, 1.0, seconds).tokens_per_second
+        return Usage("stop", 5, generated_tokens=generated, decode_s=seconds).tokens_per_second
 
     assert speed(11, 2.0) == 5.0
     assert speed(1, 0.0) == speed(0, 0.0) == 0.0

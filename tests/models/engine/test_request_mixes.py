@@ -5,16 +5,18 @@ engine lives on from one mix to the next with what earlier ones left in its cach
 """
 
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import pytest
-from engine_tools import GREEDY, NEAR, SMALL, Judge, is_idle, wait_until
+from engine_tools import GREEDY, NEAR, SMALL, Judge, begin_scores, is_idle, wait_until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phireside.models.engine import Completion, Engine, Priority, Request
+from phireside.models.engine import Completion, Engine, Event, Priority, Request, Sampling, Scored
+from phireside.models.grammar import Grammar
 
 pytestmark = pytest.mark.real
 
@@ -51,10 +53,32 @@ wishes = st.builds(
 )
 
 
-@pytest.fixture(scope="module")
-def crowded(tiny_phi3: Path) -> Iterator[Engine]:
-    with Engine(tiny_phi3, CROWDED) as engine:
+@pytest.fixture(scope="module", params=[0, 4], ids=["no guesses", "guesses"])
+def crowded(request: pytest.FixtureRequest, tiny_phi3: Path) -> Iterator[Engine]:
+    with Engine(tiny_phi3, CROWDED.model_copy(update={"draft_tokens": request.param})) as engine:
         yield engine
+
+
+class Alone:
+    """What requests get from an engine that serves nobody else."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine, self._known = engine, {}
+
+    def tokens(self, request: Request) -> tuple[int, ...]:
+        key = (request.tokens, request.sampling, request.max_tokens, request.grammar, request.begun)
+        if key not in self._known:
+            answer = self._engine.complete(request)
+            "".join(answer)
+            assert answer.ended
+            self._known[key] = answer.ended.tokens
+        return self._known[key]
+
+
+@pytest.fixture(scope="module")
+def alone(tiny_phi3: Path) -> Iterator[Alone]:
+    with Engine(tiny_phi3, SMALL.model_copy(update={"n_ctx": CROWDED.n_ctx})) as engine:
+        yield Alone(engine)
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +87,9 @@ def counts(request: pytest.FixtureRequest) -> Iterator[dict[str, int]]:
     yield counts
     print(f"\nrequest mixes: {counts['near-ties']} near-ties in {counts['answers']} answers")
     assert counts["near-ties"] <= counts["answers"] / 10  # else the judge excuses too much
+
+
+# ---- plain answers ----
 
 
 @given(st.lists(wishes, min_size=1, max_size=8))
@@ -113,3 +140,131 @@ def check(
         )
     assert usage.generated_tokens == len(tokens) <= wish.limit
     assert usage.cached_tokens + usage.evaluated_tokens <= usage.prompt_tokens == len(wish.prompt)
+
+
+# ---- all kinds of requests at once ----
+
+FEW = Sampling(temperature=1.0, top_k=3, top_p=1.0, min_p=0.0, seed=1)
+RECORD = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "size": {"type": "integer"}, "colour": {"enum": ["red", "green"]}},
+    "required": ["name", "size", "colour"],
+    "additionalProperties": False,
+}
+GRAMMARS = (
+    None,
+    Grammar.choice(["yes", "no", "perhaps not", "perhaps"]),
+    Grammar.json(RECORD),
+    Grammar.regex("[a-z]{3,9}(, [a-z]{3,9}){1,4}"),
+    Grammar.lark('start: "(" start ")" | /[0-9]+/'),
+)
+
+
+@dataclass(frozen=True)
+class Fork:
+    """Several answers to a prompt, of which some are left after `patience` pieces."""
+
+    prompt: tuple[int, ...]
+    limit: int
+    branches: int | tuple[tuple[int, ...], ...]
+    sampling: Sampling
+    grammar: Grammar | None
+    left: frozenset[int]
+    patience: int
+    priority: Priority
+
+
+@dataclass(frozen=True)
+class Scores:
+    prompt: tuple[int, ...]
+    continuations: tuple[tuple[int, ...], ...]
+    cancelled: bool
+
+
+some_tokens = st.lists(st.integers(300, 304), max_size=4).map(tuple)
+forks = st.builds(
+    Fork,
+    prompts,
+    st.integers(30, 60),
+    st.integers(1, 4),
+    st.sampled_from([GREEDY, FEW]),
+    st.sampled_from(GRAMMARS),
+    st.frozensets(st.integers(0, 3), max_size=2),
+    st.integers(0, 5),
+    st.sampled_from(Priority),
+) | st.builds(
+    Fork,
+    prompts,
+    st.integers(1, 30),
+    st.lists(some_tokens, min_size=1, max_size=4).map(tuple),
+    st.just(GREEDY),
+    st.none(),
+    st.frozensets(st.integers(0, 3), max_size=2),
+    st.integers(0, 5),
+    st.sampled_from(Priority),
+)
+scores = st.builds(
+    Scores,
+    prompts,
+    st.lists(st.lists(st.integers(300, 310), min_size=1, max_size=20).map(tuple), min_size=1, max_size=8).map(tuple),
+    st.booleans(),
+)
+
+
+@given(st.lists(forks | scores, min_size=1, max_size=5))
+@settings(max_examples=40, deadline=None)
+def test_forks_grammars_and_scores_are_what_each_gets_alone(
+    crowded: Engine, alone: Alone, judge: Judge, counts: dict[str, int], mix: list[Fork | Scores]
+) -> None:
+    forked: list[tuple[Fork, list[Request], list[Completion]]] = []
+    scored: list[tuple[Scores, Future[Event]]] = []
+    for wish in mix:
+        if isinstance(wish, Scores):
+            job, heard = begin_scores(crowded, wish.prompt, wish.continuations)
+            scored.append((wish, heard))
+            if wish.cancelled:
+                job.cancel()
+        else:
+            request = Request(wish.prompt, wish.sampling, wish.limit, priority=wish.priority, grammar=wish.grammar)
+            several = isinstance(wish.branches, int)
+            requests = request.samples(wish.branches) if several else request.branches(wish.branches)
+            forked.append((wish, requests, crowded.fork(request, wish.branches)))
+    for wish, requests, answers in forked:
+        for number in sorted(wish.left):
+            if number < len(answers):
+                list(islice(answers[number], wish.patience))
+                answers[number].cancel()
+        for request, answer in zip(requests, answers, strict=True):
+            check_fork(crowded, alone, counts, request, answer)
+    for wish, heard in scored:
+        check_scores(judge, wish, heard.result(60))
+    wait_until(lambda: is_idle(crowded))
+    assert crowded.stats().cells_used <= CROWDED.cache_tokens
+
+
+def check_fork(crowded: Engine, alone: Alone, counts: dict[str, int], request: Request, answer: Completion) -> None:
+    """The tokens are those of the same request alone, or its beginning; a grammar's text is always one of its own."""
+    "".join(answer)
+    assert answer.ended
+    usage, tokens = answer.ended.usage, answer.ended.tokens
+    expected = alone.tokens(request)
+    cancelled = usage.finish_reason == "cancelled"
+    counts["answers"] += 1
+    counts["near-ties"] += tokens != (expected[: len(tokens)] if cancelled else expected)
+    assert usage.generated_tokens == len(tokens) <= request.max_tokens
+    assert usage.forced_tokens + usage.accepted_tokens >= 0 == usage.restored_tokens
+    if request.grammar:
+        matcher = request.grammar.matcher(crowded.vocabulary.guide, request.max_tokens)
+        matcher.consume(tokens)
+        assert cancelled or matcher.accepting
+    else:
+        assert cancelled or len(tokens) == request.max_tokens
+
+
+def check_scores(judge: Judge, wish: Scores, event: Event) -> None:
+    if wish.cancelled and getattr(event, "scores", ()) == ():
+        assert event.usage.finish_reason == "cancelled"
+        return
+    assert isinstance(event, Scored)
+    for score, tokens in zip(event.scores, wish.continuations, strict=True):
+        assert score.logprob == pytest.approx(judge.logprob(wish.prompt, tokens), abs=NEAR * len(tokens))

@@ -59,12 +59,11 @@ class PoolMachine(RuleBasedStateMachine):
         if again and parked:  # a conversation goes on
             prompt = [*parked[-1].tokens, *prompt][:CELLS]
         need = min(len(prompt) + answer, CELLS)
-        reserved = sum(s.reserved for s in self.running)
-        longest = self.longest_prefix(prompt)
+        longest, promised = self.longest_prefix(prompt), self.promised(prompt) + need
         others = {s: list(s.tokens) for s in self.running}
         placed = self.pool.place(prompt, need)
         if placed is None:
-            assert reserved + need > CELLS or len(self.running) == len(self.pool.all)
+            assert promised > CELLS or len(self.running) == len(self.pool.all)
             return
         sequence, length = placed
         assert sequence not in self.running
@@ -72,6 +71,13 @@ class PoolMachine(RuleBasedStateMachine):
         assert length == longest <= len(prompt) - 1
         assert all(s.tokens == tokens for s, tokens in others.items())  # nobody who runs is disturbed
         self.running[sequence] = prompt[length:]
+
+    def promised(self, prompt: list[int]) -> int:
+        """Cells that running requests hold or may still take, less those that a new prompt would share with them."""
+        held = {id(cell) for s in self.running for cell, _ in self.cache.held.get(s.id, [])}
+        donor, length = self.pool.longest(prompt)
+        shared = {id(cell) for cell, _ in self.cache.held[donor.id][:length]} & held if donor else set()
+        return len(held) + sum(s.reserved - len(s.tokens) for s in self.running) - len(shared)
 
     def longest_prefix(self, prompt: list[int]) -> int:
         """The most of a prompt that can be had, worked out from the cache alone."""
@@ -90,7 +96,7 @@ class PoolMachine(RuleBasedStateMachine):
         sequence = data.draw(st.sampled_from(list(self.running)))
         tokens = self.next_tokens(sequence, count)
         self.cache.evaluate(sequence.id, tokens)
-        sequence.tokens += tokens
+        sequence.extend(tokens)
         del self.running[sequence][: len(tokens)]
 
     @precondition(lambda self: self.running)
@@ -132,7 +138,8 @@ class PoolMachine(RuleBasedStateMachine):
 
     @invariant()
     def cells_suffice(self) -> None:
-        assert self.cache.used <= sum(s.cells for s in self.pool.all) <= CELLS
+        assert self.cache.used == self.pool.cells_used
+        assert self.cache.used + sum(s.reserved - len(s.tokens) for s in self.running) <= CELLS
         assert {s for s in self.pool.all if s.reserved} == set(self.running)
 
 
@@ -151,7 +158,7 @@ def run(pool: SequencePool, cache: FakeCache, prompt: list[int], need: int) -> t
     assert placed
     sequence, length = placed
     cache.evaluate(sequence.id, prompt[length:])
-    sequence.tokens += prompt[length:]
+    sequence.extend(prompt[length:])
     return sequence, length
 
 

@@ -1,0 +1,274 @@
+"""A request on its way: what a call of `ChatGGUF` becomes, and how the engine's events become LangChain's chunks."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+from langchain_core.language_models.chat_models import generate_from_stream
+from langchain_core.messages import AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk
+
+from phireside.errors import RequestError
+from phireside.models.dialects import Dialect, StreamParser, dialect_for
+from phireside.models.dialects.inputs import json_grammar
+from phireside.models.encoding import PromptEncoder
+from phireside.models.engine import Completion, Ended, Event, Failed, Job, Request, Sink, Text
+from phireside.models.grammar import Grammar
+from phireside.models.messages import last_chunk, to_turns
+from phireside.models.runtime import Runtime
+from phireside.models.templates import Message
+from phireside.models.tools import JSON, ToolSpec, choose, closed, signature, specs
+
+
+class Cancellable(Protocol):
+    """Something that is being written."""
+
+    @property
+    def ahead(self) -> int:
+        """Requests in front of it."""
+
+    def cancel(self) -> None:
+        """End it."""
+
+
+class StopSignal:
+    """Ends an answer from outside but in order: the stream still gives its figures, with finish_reason "cancelled".
+
+    Pass it to a call, `model.stream(messages, stop_signal=signal)`, and `set()` it from any thread.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._job: Cancellable | None = None
+        self._is_set = False
+
+    @property
+    def ahead(self) -> int:
+        """How many requests are in front of the answer; 0 = it is being served, or has not been asked for yet."""
+        with self._lock:
+            return self._job.ahead if self._job else 0
+
+    def set(self) -> None:
+        """End the answer, or the one that is about to begin."""
+        with self._lock:
+            self._is_set, job = True, self._job
+        if job:
+            job.cancel()
+
+    def watch(self, job: Cancellable) -> None:
+        """The answer that is meant (called by `ChatGGUF`)."""
+        with self._lock:
+            self._job, is_set = job, self._is_set
+        if is_set:
+            job.cancel()
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model ready to be asked."""
+
+    name: str
+    runtime: Runtime
+    encoder: PromptEncoder
+
+    @cached_property
+    def dialect(self) -> Dialect:
+        """How it writes tool calls."""
+        return dialect_for(self.encoder)
+
+
+@dataclass(frozen=True)
+class Form:
+    """What an answer may be: the tools and formats of one call.
+
+    Args:
+        tools: those that are bound; the prompt names them all.
+        choice: see `phireside.models.tools.choose`.
+        parallel: whether several calls at once are wanted, where the dialect can write them.
+        answer: JSON schema of the answer; None = any text.
+        own: a grammar for the whole answer.
+
+    Raises:
+        RequestError: there are tools and a grammar of the caller's own.
+    """
+
+    tools: tuple[ToolSpec, ...] = ()
+    choice: Any = None
+    parallel: bool = True
+    answer: JSON | None = None
+    own: Grammar | None = None
+
+    def __post_init__(self) -> None:
+        if self.own and (self.tools or self.answer is not None):
+            raise RequestError(
+                "A call has a grammar, and tools or a response format besides.",
+                hint="A grammar decides the whole answer: leave the others out.",
+            )
+
+    @classmethod
+    def of(cls, arguments: dict[str, Any]) -> "Form":
+        """Takes what is meant for it out of a call's arguments."""
+        parallel, own = arguments.pop("parallel_tool_calls", None), arguments.pop("grammar", None)
+        arguments.pop("strict", None)  # it always is
+        return cls(
+            tuple(specs(arguments.pop("tools", None) or [])),
+            arguments.pop("tool_choice", None),
+            parallel is not False,
+            _answer_schema(arguments.pop("response_format", None)),
+            own,
+        )
+
+    def render(self, opened: Opened, messages: Sequence[BaseMessage]) -> str:
+        """The prompt."""
+        if not self.tools:
+            turns = to_turns(messages)
+            return opened.encoder.render(_at_the_end(turns, self._wish) if self.answer else turns)
+        dialect = opened.dialect
+        turns = dialect.turns(messages)
+        texts = [dialect.system(self.tools), self._wish if self.answer else ""]
+        for text in filter(None, texts):
+            turns = _in_front(turns, text)
+        return opened.encoder.render(turns, dialect.template_tools(self.tools))
+
+    @property
+    def _wish(self) -> str:
+        return f"Answer with JSON: {signature(self.answer)}"
+
+    def grammar(self, opened: Opened) -> Grammar | None:
+        """What may be written; None = any text."""
+        if self.tools:
+            tools, may_answer = choose(self.tools, self.choice)
+            return opened.dialect.grammar(tools, may_answer=may_answer, parallel=self.parallel, answer=self.answer)
+        if self.answer is not None:
+            return json_grammar(self.answer)
+        return self.own
+
+    def parser(self, opened: Opened) -> StreamParser | None:
+        """What reads the answer; None = it is text."""
+        return opened.dialect.parser(choose(self.tools, self.choice)[0]) if self.tools else None
+
+
+def _answer_schema(response_format: Any) -> JSON | None:
+    """The schema in OpenAI's `response_format`."""
+    kind = response_format.get("type", "") if isinstance(response_format, dict) else response_format
+    if kind in (None, "text"):
+        return None
+    if kind == "json_object":
+        return {"type": "object"}
+    if kind == "json_schema":
+        schema: JSON = closed(response_format["json_schema"]["schema"])
+        return schema
+    raise RequestError(
+        f"response_format is {response_format!r:.80}.",
+        hint='Pass {"type": "json_schema", "json_schema": {"schema": …}}, or use with_structured_output.',
+    )
+
+
+def _in_front(turns: list[Message], text: str) -> list[Message]:
+    """The turns with a text at the end of the system prompt."""
+    if turns and turns[0]["role"] == "system":
+        return [{**turns[0], "content": f"{turns[0]['content']}\n\n{text}".strip()}, *turns[1:]]
+    return [{"role": "system", "content": text}, *turns]
+
+
+def _at_the_end(turns: list[Message], text: str) -> list[Message]:
+    """The turns with a text at the end, so that what came before stays in the cache."""
+    return [*turns, {"role": "user", "content": text}]
+
+
+class Asked:
+    """A prompt, its request, and the text that came back so far.
+
+    Args:
+        opened: the model.
+        prompt: as text; see `PromptEncoder.render`.
+        request: the same for the engine.
+        form: what the answer may be.
+        signal: ends it from outside.
+    """
+
+    def __init__(self, opened: Opened, prompt: str, request: Request, form: Form, signal: StopSignal | None) -> None:
+        self.opened, self.prompt, self.request, self.signal = opened, prompt, request, signal
+        self._form, self._parser = form, form.parser(opened)
+        self.ended = False
+        self._parts: list[str] = []
+
+    def again(self) -> "Asked":
+        """The same prompt, for another answer."""
+        return Asked(self.opened, self.prompt, self.request, self._form, self.signal)
+
+    def submit(self, sink: Sink) -> Job:
+        """Hand the request to the engine."""
+        job = self.opened.runtime.engine.submit(self.request, sink)
+        if self.signal:
+            self.signal.watch(job)
+        return job
+
+    def chunks(self, event: Event) -> list[ChatGenerationChunk]:
+        """An engine event as LangChain's chunks; raises the error of a failed request."""
+        if isinstance(event, Text):
+            self._parts.append(event.text)
+            return _generations(self._parser.feed(event.text) if self._parser else [AIMessageChunk(content=event.text)])
+        self.ended = True
+        if isinstance(event, Failed):
+            raise event.error
+        rest = _generations(self._parser.finish() if self._parser else [])
+        return [*rest, self._last(event)] if isinstance(event, Ended) else rest
+
+    def _last(self, ended: Ended) -> ChatGenerationChunk:
+        if ended.exact:
+            self.opened.encoder.remember(self.prompt, self.request.tokens, "".join(self._parts), ended.tokens)
+        message = last_chunk(ended, self.opened.name)
+        return ChatGenerationChunk(message=message, generation_info={"finish_reason": ended.usage.finish_reason})
+
+
+class Several:
+    """`n` answers to one prompt, which is read once. Cancelled together.
+
+    Args:
+        asked: the prompt.
+        count: how many.
+
+    Raises:
+        As `Engine.fork`.
+    """
+
+    def __init__(self, asked: Asked, count: int) -> None:
+        self._asked = asked
+        self._answers = asked.opened.runtime.engine.fork(asked.request, count)
+        if asked.signal:
+            asked.signal.watch(self)
+
+    @property
+    def ahead(self) -> int:
+        """Requests in front of the first."""
+        return self._answers[0].ahead
+
+    def cancel(self) -> None:
+        """End them all."""
+        for answer in self._answers:
+            answer.cancel()
+
+    def read(self, seconds: float | None) -> list[ChatGeneration]:
+        """All answers in full; those that are not ready after so many seconds are cancelled."""
+        late = threading.Timer(seconds, self.cancel) if seconds is not None else None
+        if late:
+            late.start()
+        try:
+            return [self._generation(answer) for answer in self._answers]
+        finally:
+            self.cancel()  # nothing, unless one of them failed
+            if late:
+                late.cancel()
+
+    def _generation(self, answer: Completion) -> ChatGeneration:
+        asked = self._asked.again()
+        chunks = [chunk for text in answer for chunk in asked.chunks(Text(text))]
+        chunks += asked.chunks(answer.ended) if answer.ended else []
+        return generate_from_stream(iter(chunks)).generations[0]
+
+
+def _generations(messages: Sequence[AIMessageChunk]) -> list[ChatGenerationChunk]:
+    return [ChatGenerationChunk(message=message) for message in messages]
