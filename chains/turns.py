@@ -48,6 +48,7 @@ class Turn:
         self.error: PhiresideError | None = None
         self.left_out = 0
         self.seen: int | None = None  # messages of the conversation when `at` was chosen
+        self.signal: StopSignal | None = None  # reaches the engine, where there is one
         self._cancel = cancel
         self._changed = threading.Condition()
         self._version = 0
@@ -57,6 +58,11 @@ class Turn:
     def ended(self) -> bool:
         """Whether nothing more will come."""
         return self.state in _ENDED
+
+    @property
+    def ahead(self) -> int:
+        """Its place in the model's queue: 1 = next; 0 = it is being served, or nobody knows."""
+        return self.signal.ahead if self.signal and not self.text else 0
 
     def wait(self, seconds: float) -> bool:
         """Wait until something changed since this thread's last wait, at most `seconds`; True if the turn has ended."""
@@ -165,8 +171,8 @@ class Chat:
     async def _run(self, turn: Turn, model: BaseChatModel, system: str, cancelled: asyncio.Event) -> None:
         """Answer until it ends or is stopped, save, and only then tell."""
         chunks: list[AIMessageChunk] = []
-        signal = StopSignal() if isinstance(model, ChatGGUF) else None
-        answering = asyncio.ensure_future(self._answer(turn, model, system, chunks, signal))
+        signal = turn.signal = StopSignal() if isinstance(model, ChatGGUF) else None
+        answering = asyncio.ensure_future(self._answer(turn, model, system, chunks))
         stopping = asyncio.ensure_future(cancelled.wait())
         await asyncio.wait({answering, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if signal and not answering.done():
@@ -198,12 +204,11 @@ class Chat:
         model: BaseChatModel,
         system: str,
         chunks: list[AIMessageChunk],
-        signal: StopSignal | None,
     ) -> None:
         turn.update(state="reading")
         selection = await asyncio.to_thread(self._select, turn, model, system)
         turn.left_out = selection.left_out
-        own: dict[str, Any] = {"stop_signal": signal} if signal else {}
+        own: dict[str, Any] = {"stop_signal": turn.signal, "keep": turn.conversation_id} if turn.signal else {}
         async for chunk in model.astream(selection.messages, **own):
             chunks.append(chunk)
             if text := chunk.text:

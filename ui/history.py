@@ -9,6 +9,7 @@ from itertools import groupby
 import streamlit as st
 
 from phireside.memory import Conversation, ConversationStore
+from phireside.models import forget_state
 from phireside.ui.safe_text import literal
 from phireside.ui.services import Services
 
@@ -112,6 +113,7 @@ def _delete(services: Services, conversation_id: str) -> None:
     if turn := services.chat.running(conversation_id):
         turn.stop()
     services.store.delete(conversation_id)
+    forget_state(conversation_id, services.settings.state_dir)
     open_chat(None)
 
 

@@ -56,7 +56,7 @@ class _Canvas:
 
     def draw(self, turn: Turn) -> None:
         """Bring the page up to date; the last stretch is always sent, since this is where Streamlit interrupts."""
-        found = segments(turn.text) or [Segment(STATES.get(turn.state, ""))]
+        found = segments(turn.text) or [Segment(_status(turn))]
         if turn.text and found[-1].language is None:
             found[-1] = Segment(found[-1].text + CURSOR)
         for number, segment in enumerate(found):
@@ -67,6 +67,13 @@ class _Canvas:
         for place in self._places[len(found) :]:
             place.empty()
         self._shown = found
+
+
+def _status(turn: Turn) -> str:
+    """What stands where the answer will be."""
+    if turn.ahead:
+        return f":material/hourglass_empty: Waiting for others to be answered: number {turn.ahead} in the queue …"
+    return STATES.get(turn.state, "")
 
 
 @contextmanager

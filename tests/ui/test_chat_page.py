@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from phireside.errors import ContextOverflowError, ModelNotFoundError, StoreError
 from phireside.memory import Conversation
+from phireside.models.engine.disk import StateFiles
 from phireside.models.sampling import PRESETS
 from phireside.ui import history
 from phireside.ui.choices import Choices, read_choices
@@ -102,10 +103,14 @@ def test_rename_and_delete_with_confirmation(page, parts):
     opened = chat_id(app)
     app = shown_without_error(app.text_input(key=f"rename-{opened}").set_value("A new *name*").run())
     assert app.button(key=f"opened-{opened}").label == r"A new \*name\*"
+    states = StateFiles(parts.settings.state_dir / "model" / "context", 1000)
+    states.write(opened, [1, 2, 3], b"what the model made of it")
     app = press(app, "delete")
     assert parts.store.list(), "Nothing is deleted before it is confirmed."
+    assert states.longest([1, 2, 3]) != (None, 0)
     app = press(app, "delete-yes")
     assert parts.store.list() == []
+    assert states.longest([1, 2, 3]) == (None, 0), "The KV state tells of the conversation too."
     assert app.header[0].value == "What shall we talk about?"
 
 

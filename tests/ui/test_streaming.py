@@ -29,7 +29,7 @@ class Answer:
 
     def __init__(self, *texts: str, end: BaseException | None = None) -> None:
         self._texts, self._end = list(texts), end
-        self.text, self.state, self.stopped = "", "reading", False
+        self.text, self.state, self.stopped, self.ahead = "", "reading", False, 0
 
     def wait(self, _seconds: float) -> bool:
         if not self._texts:
@@ -99,3 +99,12 @@ def test_answer_goes_on_while_another_page_shows_it(shown):
         assert not answer.stopped
     streaming._stop_if_alone(answer)
     assert answer.stopped
+
+
+def test_place_in_the_queue_is_shown_until_the_answer_begins(shown):
+    answer = Answer("It")
+    answer.ahead = 2
+    streaming.watch(answer)
+    first, last = shown[0][1], shown[-1][1]
+    assert "number 2 in the queue" in first
+    assert last.startswith("It")
