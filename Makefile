@@ -43,6 +43,7 @@ reliability: ## All reliability tests, the long ones too, and the table of their
 bench: ## The benchmarks against their peers (docs/performance.md)
 	@$(INSTALL) bench
 	@for file in $(BENCHMARKS); do echo "==> $$file"; $(VENV)/bin/python $$file || exit 1; done
+	@mkdir -p build && $(VENV)/bin/python benchmarks/engine/run_all.py --results build/engine.jsonl
 
 BENCHMARKS := benchmarks/decode.py benchmarks/chat_turns.py benchmarks/threads.py
 

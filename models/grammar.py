@@ -5,7 +5,9 @@ text within the tokens left. Knows nothing of models, requests, or how a token i
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,14 +26,17 @@ _FIRST_SEARCH, _WIDE_SEARCH, _TIGHT_SEARCH = 10_000, 400, 40  # steps of a walk 
 _TIGHT = 8  # tokens left beyond the route, below which a mask is checked token by token
 _SEARCHES = 4  # for the tokens of a mask near the limit
 _FAR = 4  # times the limit: how long a text is looked for, to say how long it is
+_SHORT_PATIENCE = 0.05  # seconds for a search while an answer is written: the others wait for it
 _SMALL = 48  # so many tokens can be checked one by one
 _NEAR = 8  # bytes that a token may skip of the route's text: it wrote something shorter, or other, in their place
 _REFUSALS = 4  # in one place, after which only tokens that were checked are offered
 _JSON_STYLE = {"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False}  # small models loop in it
+_STACK_BYTES = 512 * 1024 * 1024  # of address space, for the thread that compiles; some 4 kB are used for each link
+_stack_size = threading.Lock()  # it is a setting of the whole process
 _LARGEST_INTEGER = 10**15 - 1
 _OWN_BOUNDS = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "enum", "const"}
 _VALUES = {"enum", "const", "default", "examples"}  # of a schema: what lies in them is data, and no schema
-_LONGEST_SOURCE, _DEEPEST_SOURCE = 1_000_000, 100  # characters; nested brackets: llguidance recurses on its stack
+_LONGEST_SOURCE, _DEEPEST_SOURCE = 300_000, 100  # characters; nested brackets: llguidance recurses on its stack
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +112,11 @@ class Grammar:
         Raises:
             GrammarError: the grammar does not compile, or no text of it was found that fits into `limit` tokens.
         """
-        return _first_matcher(self, tokenizer, limit).fork()
+        return _known_of(tokenizer).begin(self, limit).fork()
 
-    def _begin(self, tokenizer: "LLTokenizer", limit: int) -> "Matcher":
-        parser, table = self._compile(tokenizer), table_of(tokenizer)
+    def begin(self, tokenizer: "LLTokenizer", table: Table, limit: int) -> "Matcher":
+        """What `matcher` does, unless it has just been done."""
+        parser = self._compile(tokenizer)
         hints = table.named(self.source)
         route = find_route(parser, table, limit, _FIRST_SEARCH, hints)
         if route is None:
@@ -126,9 +132,7 @@ class Grammar:
                 f"The {self.name} has {size}, more than {_LONGEST_SOURCE} characters or {_DEEPEST_SOURCE} brackets.",
                 hint="Make it simpler.",
             )
-        from llguidance import LLMatcher  # 30 ms, and most answers need no grammar
-
-        parser = LLMatcher(tokenizer, self.source, log_level=0)
+        parser = _with_deep_stack(lambda: _parser(tokenizer, self.source))
         if parser.is_error():
             raise GrammarError(
                 f"The {self.name} does not compile: {_reason(parser)}.", hint="docs/grammars.md shows what can be used."
@@ -151,10 +155,31 @@ class Grammar:
         )
 
 
-@lru_cache(maxsize=64)
-def _first_matcher(grammar: Grammar, tokenizer: "LLTokenizer", limit: int) -> "Matcher":
-    """The matcher at the beginning, kept: an agent has the same grammar at each step, and eight samples have it too."""
-    return grammar._begin(tokenizer, limit)
+class _Known:
+    """What was worked out for a tokenizer: its table, and the last grammars at their beginning.
+
+    An agent has the same grammar at each step, and so have eight samples of one prompt.
+    """
+
+    def __init__(self, tokenizer: "LLTokenizer") -> None:
+        table = table_of(tokenizer)
+        self.begin: Callable[[Grammar, int], Matcher] = lru_cache(maxsize=64)(
+            lambda grammar, limit: grammar.begin(tokenizer, table, limit)
+        )
+
+
+_known: "dict[LLTokenizer, _Known]" = {}
+
+
+def _known_of(tokenizer: "LLTokenizer") -> _Known:
+    if tokenizer not in _known:  # two threads may both make it, which costs 50 ms and nothing else
+        _known[tokenizer] = _Known(tokenizer)
+    return _known[tokenizer]
+
+
+def forget(tokenizer: "LLTokenizer") -> None:
+    """Drop what is kept for a tokenizer, because its model is gone."""
+    _known.pop(tokenizer, None)
 
 
 class _Step(NamedTuple):
@@ -175,16 +200,18 @@ class Matcher:
 
     `mask` cannot look behind 30,000 tokens in each step. While there is room beyond the route it may hold tokens that
     `allows` refuses; those are then left out, and after a few of them only checked tokens are offered. So choose in a
-    loop, `while not allows(token): token = a choice from mask()`. Where a mask has few tokens and the limit is near, or
-    the route needs all tokens left, every token in it was checked, and `allows` says the same as the mask.
+    loop, `while not allows(token): token = a choice from mask()`. Where the route needs all tokens left, every token in
+    it was checked, and `allows` says the same as the mask.
     """
 
     def __init__(self, parser: "LLMatcher", table: Table, hints: frozenset[int], left: int, route: list[int]) -> None:
         self._parser, self._table, self._hints, self._left, self._route = parser, table, hints, left, route
         self._ended = False  # by an end token
+        self.hurried = False  # whether a token was refused only because the text could not have ended in time behind it
         self._forget()
 
     def _forget(self) -> None:
+        """Nothing is known of the place that was reached."""
         self._refused: set[int] = set()
         self._step: _Step | None = None  # the last one that was looked at: most likely the next to be taken
         self._full: NDArray[np.bool_] | None = None
@@ -214,11 +241,10 @@ class Matcher:
             return self.accepting
         if self.finished or not 0 <= token < self._table.size or token in self._refused:
             return False
-        if self._narrow():
-            return bool(self._narrow_mask()[token])
-        if self._look([token]):
+        if self._narrow_mask()[token] if self._narrow() else self._look([token]):
             return True
         self._refused.add(token)
+        self.hurried = self.hurried or bool(self._full_mask()[token])
         return False
 
     def mask(self) -> NDArray[np.bool_]:
@@ -228,7 +254,9 @@ class Matcher:
             mask[list(self._table.ends)] = True
             return mask
         if self._narrow():
-            return self._narrow_mask().copy()
+            mask = self._narrow_mask().copy()
+            self.hurried = self.hurried or int(self._full_mask().sum()) > int(mask.sum())
+            return mask
         mask = self._full_mask().copy()
         mask[list(self._refused)] = False
         return mask
@@ -253,7 +281,7 @@ class Matcher:
     def fork(self) -> "Matcher":
         """An independent copy."""
         copy = Matcher(self._parser.deep_copy(), self._table, self._hints, self._left, self._route)
-        copy._ended = self._ended
+        copy._ended, copy.hurried = self._ended, self.hurried
         return copy
 
     def _look(self, tokens: list[int], budget: int | None = None) -> _Step | None:
@@ -269,7 +297,7 @@ class Matcher:
             if budget is None:
                 wide = self._checked is None and self._left - len(self._route) > _TIGHT
                 budget = _WIDE_SEARCH if wide else _TIGHT_SEARCH
-            route = find_route(parser, self._table, left, budget, self._hints) if budget else None
+            route = find_route(parser, self._table, left, budget, self._hints, _SHORT_PATIENCE) if budget else None
         if route is None:
             return None
         self._step = _Step(tokens, parser, route)
@@ -292,16 +320,21 @@ class Matcher:
     def _full_mask(self) -> NDArray[np.bool_]:
         """What the parser takes, whether or not it could end in time."""
         if self._full is None:
-            bits = np.frombuffer(self._parser.deep_copy().compute_bitmask(), dtype=np.uint8)
+            parser = self._parser.deep_copy()
+            bits = np.frombuffer(parser.compute_bitmask(), dtype=np.uint8)
+            if parser.is_error():
+                forget(self._table.tokenizer)  # copies share what has grown too large: others begin anew
+                raise GrammarError(
+                    f"The grammar grew too complex while it was followed: {_reason(parser)}.",
+                    hint="Make it simpler: fewer repetitions within repetitions.",
+                )
             self._full = np.unpackbits(bits, count=self._table.size, bitorder="little").astype(np.bool_)
         return self._full
 
     def _narrow(self) -> bool:
         """Whether only tokens are offered that have all been checked."""
-        slack = self._left - len(self._route)
-        if slack <= 0 or len(self._refused) >= _REFUSALS or self._checked is not None:
-            return True
-        return slack <= _TIGHT and int(self._full_mask().sum()) <= _SMALL
+        no_room = self._left <= len(self._route)
+        return no_room or len(self._refused) >= _REFUSALS or self._checked is not None
 
     def _narrow_mask(self) -> NDArray[np.bool_]:
         """The tokens that were checked: all, if they are few, else the route's and those that close things."""
@@ -331,6 +364,23 @@ def _with_bounds(schema: Any) -> Any:
     if schema.get("type") == "integer" and not _OWN_BOUNDS & schema.keys():
         bounds = {"minimum": -_LARGEST_INTEGER, "maximum": _LARGEST_INTEGER}
     return {key: each if key in _VALUES else _with_bounds(each) for key, each in schema.items()} | bounds
+
+
+def _parser(tokenizer: "LLTokenizer", source: str) -> "LLMatcher":
+    from llguidance import LLMatcher  # 30 ms, and most answers need no grammar
+
+    return LLMatcher(tokenizer, source, log_level=0)
+
+
+def _with_deep_stack(work: "Callable[[], LLMatcher]") -> "LLMatcher":
+    """Do it where rules that name each other in a long chain do not overflow the stack: llguidance recurses on it."""
+    with _stack_size, ThreadPoolExecutor(1) as thread:
+        before = threading.stack_size(_STACK_BYTES)
+        try:
+            done = thread.submit(work)
+        finally:
+            threading.stack_size(before)
+    return done.result()
 
 
 def _lark(text: str) -> str:

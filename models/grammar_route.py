@@ -9,7 +9,6 @@ import random
 import time
 from collections import Counter
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +23,7 @@ _ANY = 16  # allowed tokens that are considered where the vocabulary has none of
 _CUTS = 60  # attempts to shorten a walk
 _WALKS = 12
 _SHORT = 60, 600  # steps of the first rounds of walks; most texts end within them, and a loop costs less
-_PATIENCE = 3.0  # seconds for all walks, in a grammar whose masks are slow
+_PATIENCE = 3.0  # seconds for all walks, before anything is written
 
 
 @dataclass(frozen=True)
@@ -62,9 +61,8 @@ class Table:
         return [token for token in np.flatnonzero(bits).tolist() if token not in self.ends][:_ANY]
 
 
-@lru_cache(maxsize=4)  # one per model in use
 def table_of(tokenizer: "LLTokenizer") -> Table:
-    """The table of a tokenizer; 50 ms the first time."""
+    """The table of a tokenizer, worked out in some 50 ms."""
     texts = [b"" if tokenizer.is_special_token(t) else tokenizer.decode_bytes([t]) for t in range(tokenizer.vocab_size)]
     by_text = {text: token for token, text in enumerate(texts) if text}
     singles = tuple(by_text[bytes([byte])] for byte in _BYTES if bytes([byte]) in by_text)
@@ -86,7 +84,12 @@ def retokenize(text: bytes, table: Table) -> list[int]:
 
 
 def find_route(
-    parser: "LLMatcher", table: Table, limit: int, steps: int, hints: frozenset[int] = frozenset()
+    parser: "LLMatcher",
+    table: Table,
+    limit: int,
+    steps: int,
+    hints: frozenset[int] = frozenset(),
+    patience: float = _PATIENCE,
 ) -> list[int] | None:
     """A route from where a parser stands, or None if none was found.
 
@@ -100,8 +103,9 @@ def find_route(
         limit: most tokens of the route.
         steps: most steps of one walk; all together have twelve times as many.
         hints: single bytes, as tokens, that the grammar names: of all that `[^a]+x` allows, x ends it.
+        patience: seconds for all of it, in a grammar whose masks are slow.
     """
-    until, most = time.monotonic() + _PATIENCE, min(steps, 4 * limit + 64)
+    until, most = time.monotonic() + patience, min(steps, 4 * limit + 64)
     taken, left = Counter[tuple[bytes, int]](), _WALKS * steps
     for longest in (*(short for short in _SHORT if short < most), most):
         for number in range(_WALKS):

@@ -4,8 +4,8 @@ Eight threads each send one prompt at the same moment; the clock runs from there
 that reading the prompts, queueing and (for the server) HTTP on this machine count. Both get the same tokens, write
 greedily with the leanest sampler chain, and have the same threads, context and batch size; waiting threads spin equally
 long (`GOMP_SPINCOUNT`, 1000 unless the environment says otherwise). No prompt begins like another, and the server's
-caches are off, so that nothing is reused on either side. Tokens are counted as written; the server ignores the model's
-end, ours stops there, which the counts show.
+caches are off, so that nothing is reused on either side. Tokens are counted as written; both stop where the model
+ends, and as both write greedily that is mostly at the same token.
 
     python benchmarks/engine/chats.py --model starter
     python benchmarks/engine/chats.py --model /tmp/phi3-shape.gguf
@@ -90,7 +90,6 @@ def ask_server(client: "httpx.Client", tokens: Prompt, count: int) -> int:
         "samplers": ["top_k"],
         "top_k": 1,
         "temperature": 0.0,
-        "ignore_eos": True,
         "cache_prompt": False,
         "stream": True,
     }

@@ -7,13 +7,14 @@ Knows nothing of queues, of loading, or of other threads.
 
 import logging
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from phireside.errors import EngineError, PhiresideError
 from phireside.models.engine.context import NO_SLOT, Context, Weights
 from phireside.models.engine.disk import StateFiles
 from phireside.models.engine.job import Job
-from phireside.models.engine.request import Request, ScoreRequest
+from phireside.models.engine.request import Priority, Request, ScoreRequest
 from phireside.models.engine.scheduler import plan_step
 from phireside.models.engine.scoring import Scoring, plan_waves
 from phireside.models.engine.sequences import Sequence, SequencePool, common_prefix
@@ -67,7 +68,7 @@ class Batcher:
             self._weights.close()
             raise
         self._read_speed = 0.0
-        self.pool = SequencePool(self._context, sequences, self.cells, rewindable=not recurrent)
+        self.pool = SequencePool(self._context, sequences, self.cells, self._save, rewindable=not recurrent)
         self.running: list[Run] = []
 
     def interrupt(self) -> None:
@@ -107,6 +108,8 @@ class Batcher:
             waves, more = plan_waves(request.continuations, len(self._branches), room)
         else:
             more = job.limit
+        if request.priority > Priority.PERSON and 1 < len(self.pool.all) <= len(self.running) + 1:
+            return False  # one sequence stays free for a person
         prompt = list(request.tokens)
         placed = self.pool.place(prompt, len(prompt) + more)
         if placed is None:
@@ -140,7 +143,13 @@ class Batcher:
             self._read_speed = 0.5 * (self._read_speed or speed) + 0.5 * speed
         first = 0
         for (run, count), own in zip(plan, items, strict=True):
-            if run.advance(count, first):
+            try:
+                ended = run.advance(count, first)
+            except PhiresideError as error:  # its own fault: the others go on
+                run.job.fail(error)
+                run.recover()
+                ended = True
+            if ended:
                 self._retire(run)
             first += len(own)
 
@@ -159,23 +168,33 @@ class Batcher:
     def save(self) -> None:
         """Write the state of parked sequences that are to be kept, as far as it is not on disk yet."""
         for sequence in self.pool.parked:
-            if self._files and sequence.keep and sequence.kept >= sequence.saved + _WORTH_READING:
-                if sequence.kept < len(sequence.tokens) and not self.pool.trim(sequence, sequence.kept):
-                    continue
-                self._files.write(sequence.keep, sequence.tokens, self._context.save_state(sequence.id))
-                sequence.saved = len(sequence.tokens)
+            self._save(sequence)
 
     def forget(self, keep: str) -> None:
-        """Drop what is parked under a name."""
-        for sequence in self.pool.parked:
+        """Drop what is parked under a name, and keep nothing of what runs under it."""
+        for run in self.running:
+            run.job.forget(keep)
+        for sequence in self.pool.all:
             if sequence.keep == keep:
-                self.pool.drop(sequence)
+                sequence.keep = ""
+                if not sequence.reserved:
+                    self.pool.drop(sequence)
 
     def close(self) -> None:
         """Save what is to be kept; free cache and weights."""
-        self.save()
-        self._context.close()
-        self._weights.close()
+        try:
+            self.save()
+        finally:
+            self._context.close()
+            self._weights.close()
+
+    def _save(self, sequence: Sequence) -> None:
+        if not self._files or not sequence.keep or sequence.kept < sequence.saved + _WORTH_READING:
+            return
+        if sequence.kept < len(sequence.tokens) and not self.pool.trim(sequence, sequence.kept):
+            return
+        self._files.write(sequence.keep, sequence.tokens, self._context.save_state(sequence.id))
+        sequence.saved = len(sequence.tokens)
 
     def _restore(self, sequence: Sequence, cached: int, prompt: list[int]) -> tuple[int, int]:
         """Fill a sequence from disk where that saves evaluating.
@@ -195,7 +214,8 @@ class Batcher:
         tokens, state = found
         if not self._context.load_state(sequence.id, state):
             log.warning("KV file %s does not fit the model: it is removed, and the prompt evaluated", path)
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink()
             return 0, 0
         sequence.extend(tokens)
         sequence.saved = len(tokens)
@@ -205,12 +225,16 @@ class Batcher:
         """A request is over: its tokens stay in the cache for later ones."""
         self.running.remove(run)
         run.close()
-        if isinstance(run.job.request, Request) and run.job.request.keep:
-            run.sequence.keep, run.sequence.kept = run.job.request.keep, len(run.sequence.tokens)
+        if run.job.keep:
+            run.sequence.keep, run.sequence.kept = run.job.keep, len(run.sequence.tokens)
         self.pool.park(run.sequence)
 
     def _recover(self, runs: list[Run], status: int) -> None:
         """A batch was broken off, by a cancel or for want of cells: make the cache agree with our lists again."""
+        if not self.pool.rewindable:  # the states of others may be touched too (see `rewind`)
+            runs = self.running
+            for sequence in self.pool.parked:
+                self.pool.drop(sequence)
         for run in runs:
             run.recover()
         if status == NO_SLOT and not self.pool.evict():

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from phireside.errors import EngineError, ModelLoadError
+from phireside.errors import EngineError, GrammarError, ModelLoadError
 from phireside.models.engine.library import llama, load_model
 from phireside.models.engine.sampler import Sampler
 from phireside.models.grammar import Matcher
@@ -22,6 +22,7 @@ _KV_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8
 _KV_BITS = {"f32": 32, "f16": 16, "bf16": 16, "q8_0": 8.5, "q5_1": 6, "q5_0": 5.5, "q4_1": 5, "q4_0": 4.5}  # per value
 _FLASH_ATTN = {"auto": -1, "off": 0, "on": 1}
 
+_DRAWS = 100  # within a grammar; a few are usual near the last token
 ABORTED, NO_SLOT = 2, 1  # what Context.decode returns besides 0
 
 
@@ -103,8 +104,13 @@ class Context:
                 hint="Use a smaller n_ctx, or type_k = type_v = 'q8_0' with flash attention on.",
             )
         self._memory = lib.llama_get_memory(self._pointer)
-        self._batch = lib.llama_batch_init(n_batch, 0, 1)
-        self._n_vocab = lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(weights.pointer))
+        self._batch = batch = lib.llama_batch_init(n_batch, 0, 1)
+        columns = (batch.token, batch.pos, batch.logits, batch.n_seq_id)
+        # Views of llama.cpp's own memory: filling them is much faster than setting its fields one by one.
+        self._tokens, self._positions, self._wanted, counts = (np.ctypeslib.as_array(c, (n_batch,)) for c in columns)
+        self._sequences = [batch.seq_id[i] for i in range(n_batch)]
+        counts[:] = 1
+        self._row = ctypes.c_float * lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(weights.pointer))
         self._abort = ctypes.create_string_buffer(2)
         self._install_abort()
 
@@ -135,12 +141,13 @@ class Context:
         Raises:
             EngineError: llama.cpp failed.
         """
-        batch = self._batch
-        batch.n_tokens = len(items)
-        for i, item in enumerate(items):
-            batch.token[i], batch.pos[i], batch.n_seq_id[i] = item.token, item.position, 1
-            batch.seq_id[i][0], batch.logits[i] = item.sequence, item.logits
-        status = int(self._lib.llama_decode(self._pointer, batch))
+        count = self._batch.n_tokens = len(items)
+        self._tokens[:count] = [item.token for item in items]
+        self._positions[:count] = [item.position for item in items]
+        self._wanted[:count] = [item.logits for item in items]
+        for sequence, item in zip(self._sequences, items, strict=False):
+            sequence[0] = item.sequence
+        status = int(self._lib.llama_decode(self._pointer, self._batch))
         if status not in (0, ABORTED, NO_SLOT):
             raise EngineError(
                 f"llama.cpp failed to evaluate a batch of {len(items)} tokens (llama_decode returned {status}).",
@@ -151,7 +158,7 @@ class Context:
     def logits(self, index: int) -> NDArray[np.float32]:
         """The logits of a batch item (shape: vocabulary), valid until the next `decode`."""
         pointer = self._lib.llama_get_logits_ith(self._pointer, index)
-        return np.ctypeslib.as_array(pointer, (self._n_vocab,))
+        return np.frombuffer(self._row.from_address(ctypes.addressof(pointer.contents)), np.float32)
 
     def sample(self, sampler: Sampler, index: int, matcher: Matcher | None = None) -> int:
         """Choose the token that follows a batch item, within a grammar if there is one, and tell the sampler."""
@@ -159,11 +166,12 @@ class Context:
             token = self._draw(sampler, index)
             if matcher is None or matcher.allows(token):  # asking for one token is much cheaper than the whole mask
                 return token
-        while True:
+        for _ in range(_DRAWS):
             self.logits(index)[~matcher.mask()] = -np.inf  # the sampler reads the same memory
             token = self._draw(sampler, index)
             if matcher.allows(token):  # a mask may hold tokens behind which the text could not end in time
                 return token
+        raise GrammarError(f"No token that the grammar allows was found in {_DRAWS} draws.", hint="Please report this.")
 
     def _draw(self, sampler: Sampler, index: int) -> int:
         if sampler.plain:

@@ -35,6 +35,7 @@ from phireside.settings import EngineSettings
 
 log = logging.getLogger(__name__)
 
+GATHER_S = 0.002  # after silence: requests that come together are read in one batch, and not the first one alone
 SAVE_AFTER_S = 60.0  # of silence: a state may have hundreds of megabytes, so it is not written after every answer
 
 State = Literal["unloaded", "loading", "ready", "closed"]
@@ -145,14 +146,18 @@ class Engine:
             return []
         request = ScoreRequest(tuple(prefix), tuple(map(tuple, continuations)), priority)
         events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._put(self._job(request, events.put))
-        event = events.get()
+        job = self._job(request, events.put)
+        self._put(job)
+        try:
+            event = events.get()
+        finally:
+            job.cancel()  # nothing, if it has ended; else the caller was interrupted
         if isinstance(event, Failed):
             raise event.error
         return list(cast(Scored, event).scores)  # nobody else can cancel it
 
     def forget(self, keep: str) -> None:
-        """Drop the KV state that is kept under a name, in memory and on disk, once no request of that name runs."""
+        """Drop the KV state that is kept under a name, in memory and on disk, and that of requests asked so far."""
         if self._files:
             self._files.forget(keep)
         with self._lock:
@@ -223,7 +228,8 @@ class Engine:
                 raise EngineBusyError(
                     f"{self._queued} requests are waiting for {self.path.name} already, and {jobs} more would be too "
                     f"many: the limit is {self.settings.max_waiting}.",
-                    hint="Try again in a moment; engine.max_waiting sets the limit.",
+                    hint=("Try again in a moment; " if self._queued else "Ask for fewer at once; ")
+                    + "engine.max_waiting sets the limit.",
                 )
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name=f"engine-{self.path.stem}", daemon=True)
@@ -312,6 +318,8 @@ class Engine:
             self._idle_since = self._idle_since or time.monotonic()
         try:
             arrival = self._inbox.get(block=wait, timeout=self._patience())
+            if wait:
+                time.sleep(GATHER_S)
             while True:
                 self._sort_in(arrival)
                 arrival = self._inbox.get_nowait()
@@ -327,6 +335,8 @@ class Engine:
         elif isinstance(arrival, _LoadCall):
             self._load_calls.append(arrival)
         elif arrival:
+            for job in self._waiting:
+                job.forget(arrival.keep)
             if self._batcher:
                 self._batcher.forget(arrival.keep)
             if self._files:  # it may have been saved after the caller's look

@@ -31,6 +31,7 @@ class Job:
         matcher: Matcher | None = None,
     ) -> None:
         self.request, self.limit, self.matcher = request, limit, matcher
+        self.keep = getattr(request, "keep", "")  # the name under which its KV state is kept
         self.asked = time.monotonic()
         self.ahead = 0  # its place in the queue: 1 = next; 0 = it is being served
         self.cancelled = False
@@ -44,6 +45,11 @@ class Job:
             self.cancelled = True
             if self.running:
                 self._on_cancel()
+
+    def forget(self, keep: str) -> None:
+        """Keep nothing of it under that name."""
+        if self.keep == keep:
+            self.keep = ""
 
     def send(self, event: Event) -> None:
         """Hand an event over; if nobody listens any more (e.g. a closed event loop), the request is cancelled."""

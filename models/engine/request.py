@@ -100,6 +100,8 @@ class Request:
             raise RequestError(f"max_tokens is {self.max_tokens!r}, but must be at least 1, or None for no limit.")
         if not isinstance(self.stop, tuple) or not all(isinstance(text, str) for text in self.stop):
             raise RequestError(f"stop is {self.stop!r}, but must be a tuple of strings.")
+        if not isinstance(self.keep, str):
+            raise RequestError(f"keep is {self.keep!r}, but must be a text, e.g. a conversation's id.")
         if not 0 <= self.begun <= len(self.tokens):
             raise RequestError(f"begun is {self.begun}, but the prompt has {len(self.tokens)} tokens.")
 

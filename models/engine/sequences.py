@@ -4,7 +4,7 @@ A finished sequence is parked with its tokens, so that a later prompt with the s
 again. Knows the cache only as something that can trim and copy; knows nothing of sampling or of batches.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import count, islice
 from typing import Protocol
@@ -54,11 +54,20 @@ class SequencePool:
         cache: where sequences are trimmed and copied.
         n_sequences: how many there are.
         cells: tokens the cache can hold; one that several sequences share counts once.
+        save: called with a parked sequence that has a `keep`, before it is emptied to make room.
         rewindable: False for recurrent models, whose state cannot be cut back to a prefix.
     """
 
-    def __init__(self, cache: Cache, n_sequences: int, cells: int, *, rewindable: bool = True) -> None:
-        self._cache, self._cells, self.rewindable = cache, cells, rewindable
+    def __init__(
+        self,
+        cache: Cache,
+        n_sequences: int,
+        cells: int,
+        save: "Callable[[Sequence], object]" = lambda _: None,
+        *,
+        rewindable: bool = True,
+    ) -> None:
+        self._cache, self._cells, self._save, self.rewindable = cache, cells, save, rewindable
         self._clock = count(1)
         self.all = [Sequence(i) for i in range(n_sequences)]
 
@@ -94,9 +103,9 @@ class SequencePool:
             return None
         # Nothing is lost where the donor holds no more than this, or only another answer to this very prompt.
         spent = donor is not None and (length == len(donor.tokens) or donor.tokens[: len(prompt)] == prompt)
-        target = self._target(donor, need - length, spent=spent)
+        target = self._target(donor, spent=spent)
         if target is not donor:
-            self.drop(target)
+            self._give_up(target)
             if donor and length:
                 self._cache.copy(donor.id, target.id, length)
                 target.tokens, target.cells = donor.tokens[:length], donor.cells[:length]
@@ -116,7 +125,7 @@ class SequencePool:
         sequence.reserved, sequence.last_used = 0, next(self._clock)
 
     def drop(self, sequence: Sequence) -> None:
-        """Empty a sequence."""
+        """Empty a sequence, for good."""
         self._cache.trim(sequence.id, 0)
         sequence.cut(0)
         sequence.reserved, sequence.keep = 0, ""
@@ -128,7 +137,9 @@ class SequencePool:
             The tokens that were lost by it: none, or all of them if the model cannot be rewound.
         """
         tokens = list(sequence.tokens)
-        return [] if self.trim(sequence, len(tokens)) else tokens
+        # A recurrent state is written over in its place, also where the batch was of a sequence that shares it.
+        kept = self.trim(sequence, len(tokens) if self.rewindable else 0) and self.rewindable
+        return [] if kept else tokens
 
     def trim(self, sequence: Sequence, length: int) -> bool:
         """Cut a sequence back; False if the model cannot be cut back, and then the sequence is empty."""
@@ -153,7 +164,7 @@ class SequencePool:
         """Drop the least recently used parked sequence; False if there is none."""
         parked = self.parked
         if parked:
-            self.drop(parked[0])
+            self._give_up(parked[0])
         return bool(parked)
 
     def longest(self, prompt: list[int]) -> tuple[Sequence | None, int]:
@@ -168,14 +179,17 @@ class SequencePool:
                 best, longest = sequence, length
         return best, longest
 
-    def _target(self, donor: Sequence | None, more: int, *, spent: bool) -> Sequence:
-        """Where the request will run: the donor itself if it is spent or all else is full, else a free sequence."""
-        if donor and not donor.reserved and spent:
+    def _target(self, donor: Sequence | None, *, spent: bool) -> Sequence:
+        """Where the request will run: in the donor itself if it is spent; else an empty sequence, or the oldest."""
+        idle = [s for s in self.all if not s.reserved]
+        if donor in idle and donor and spent:
             return donor
-        others = [s for s in self.all if not s.reserved and s is not donor]
-        if donor and not donor.reserved and not (more <= self._free() and any(not s.tokens for s in others)):
-            return donor
-        return min(others, key=lambda s: (bool(s.tokens), s.last_used))
+        return min(idle, key=lambda s: (bool(s.tokens), s.last_used))
+
+    def _give_up(self, sequence: Sequence) -> None:
+        if sequence.keep:
+            self._save(sequence)
+        self.drop(sequence)
 
     def _free(self) -> int:
         """Cells that are neither used nor promised to a running request."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from phireside.models.engine.library import llama, load_model
 from phireside.models.engine.text import clean
+from phireside.models.grammar import forget
 
 if TYPE_CHECKING:
     from llguidance import LLTokenizer
@@ -40,6 +41,8 @@ class Vocabulary:
 
     def __del__(self) -> None:
         # Freed when nobody holds it, so that no other thread can be inside a call.
+        if "guide" in self.__dict__:
+            forget(self.guide)
         if getattr(self, "_model", None) and self._lib.llama_model_free:  # None while the interpreter exits
             self._lib.llama_model_free(self._model)
 

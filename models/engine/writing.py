@@ -50,7 +50,7 @@ class Writing:
         self._opening = self._force()  # what a grammar forces at once is read together with the prompt
         self.pending = [*request.tokens[cached:], *self._opening]
         self._certain = len(self.pending)  # of the pending ones: those that are no guess
-        self._sampler = Sampler(vocabulary.size, request.sampling, request.tokens)
+        self._sampler = Sampler(vocabulary.size, request.sampling, [*request.tokens, *self._opening])
         self._lookup = Lookup(request.tokens, draft_tokens)
         self._text = TextStream(request.stop)
         self._generated: list[int] = []
@@ -90,8 +90,13 @@ class Writing:
 
     def end(self, reason: FinishReason) -> bool:
         """Send the rest of the text and the figures; True."""
+        stopped = self._text.stopped
         if rest := self._text.finish():
             self.job.send(Text(rest))
+        if reason == "stop" and self._matcher and self._matcher.hurried and not stopped:
+            reason = "length"  # the text is whole, but there was no room for what the model wanted to write
+        elif reason == "length" and self._text.stopped and not stopped:
+            reason = "stop"  # its last characters were a stop string
         prompt, now = len(self.job.request.tokens), time.monotonic()
         unread = 0 if self._first else max(0, len(self.pending) - len(self._opening))
         usage = Usage(

@@ -3,6 +3,7 @@
 A resumed `llama_cpp.Llama` generator silently went on with a different text (../shared/RELIABILITY.md).
 """
 
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,16 +11,19 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from engine_tools import NEAR, Judge, is_idle, recorded, wait_until
+from engine_tools import GREEDY, NEAR, SMALL, Judge, begin_scores, is_idle, recorded, wait_until
 from langchain_core.messages import AIMessageChunk
 
-from phireside.models import ChatGGUF
+from phireside.models import ChatGGUF, Engine
+from phireside.models.engine import Request
+from phireside.models.grammar import Grammar
 from phireside.models.runtime import close_all, runtimes
 from phireside.settings import Settings
 
 pytestmark = pytest.mark.real
 
 FIRST, SECOND = "Tell me a story about a lighthouse.", "Name a colour."
+WORDS = Grammar.regex("[a-z]{3,9}( [a-z]{3,9}){5,9}")
 
 
 @pytest.fixture(autouse=True)
@@ -103,3 +107,35 @@ def test_a_hundred_abandoned_streams_of_the_starter(
     starter_path: Path, settings: Settings, figure: Callable[[int, str], None]
 ) -> None:
     report(starter_path, settings, figure, times=100, words=32, name="starter")
+
+
+@pytest.mark.parametrize("times", [12, pytest.param(100, marks=pytest.mark.slow)])
+def test_abandoned_forks_and_scores_disturb_nobody(
+    tiny_phi3: Path, figure: Callable[[int, str], None], times: int
+) -> None:
+    prompt, judge = tuple(range(300, 360)), Judge(tiny_phi3, base=SMALL)
+    expected, chance = judge.greedy(prompt, 60), random.Random(3)
+    parted = wrong = 0
+    with Engine(tiny_phi3, SMALL.model_copy(update={"draft_tokens": 4})) as engine:
+        for _ in range(times):
+            writer = engine.complete(Request(prompt, GREEDY, 60))
+            forked = engine.fork(Request(prompt[: chance.randrange(5, 60)], GREEDY, 200), 4)
+            formed = engine.fork(Request((5, 6, 7), GREEDY, 100, grammar=WORDS), 2)
+            job, _ = begin_scores(engine, prompt[:50], [(400 + i, 401, 402) for i in range(100)])
+            list(islice(forked[0], chance.randrange(3)))
+            job.cancel()
+            del forked, formed
+            list(writer)
+            assert writer.ended
+            parted += list(writer.ended.tokens) != expected
+            wrong += judge.doubt(prompt, writer.ended.tokens) >= NEAR
+        wait_until(lambda: is_idle(engine))
+        stats = engine.stats()
+    judge.close()
+    figure(
+        3,
+        f"random model: {stats.running + stats.waiting} leaks, {wrong} wrong of {times} texts ({parted} at near-ties) "
+        f"beside {6 * times} abandoned branches and {times} cancelled scores",
+    )
+    assert wrong == 0
+    assert stats.cells_used <= stats.cells

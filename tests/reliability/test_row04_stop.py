@@ -10,9 +10,10 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from engine_tools import GREEDY, NEAR, Judge, ask, is_idle, wait_until
+from engine_tools import GREEDY, NEAR, Judge, ask, begin_scores, is_idle, wait_until
 
-from phireside.models.engine import Engine, Request
+from phireside.models.engine import Engine, Request, Scored
+from phireside.models.grammar import Grammar
 from phireside.settings import EngineSettings
 
 pytestmark = pytest.mark.real
@@ -80,5 +81,53 @@ def test_the_engine_is_idle_within_a_batch_of_the_stop(
         figure(4, f"{times} stops of {name}: idle after p50 {p50:.0f}, p95 {p95:.0f} ms; at most {tokens} tokens more")
         assert tokens <= most
     _, ended = ask(engine, prompt, max_tokens=40)
+    assert judge.doubt(prompt, ended.tokens) < NEAR  # nobody harmed the cache
+    judge.close()
+
+
+def stop_while_scoring(engine: Engine, chance: random.Random) -> tuple[float, int]:
+    """Anywhere between the prefix's first token and the last continuation's."""
+    prefix = tuple(chance.randrange(300, 40_000) for _ in range(300))
+    continuations = [tuple(chance.randrange(300, 40_000) for _ in range(5)) for _ in range(300)]
+    job, heard = begin_scores(engine, prefix, continuations)
+    wait_until(lambda: engine.stats().running)
+    time.sleep(chance.uniform(0, 0.6))
+    seconds, tokens = stop(engine, job.cancel)
+    scored = heard.result(60)
+    assert isinstance(scored, Scored)
+    assert scored.usage.finish_reason == "cancelled"
+    assert scored.scores == ()
+    return seconds, tokens
+
+
+def stop_in_a_forced_stretch(engine: Engine, chance: random.Random) -> tuple[float, int]:
+    """A grammar leaves no choice about hundreds of tokens, which are evaluated like a prompt."""
+    text = " ".join(f"{word} {chance.randrange(1000)}" for word in ["one"] * 100)
+    prompt = tuple(chance.randrange(300, 40_000) for _ in range(20))
+    answer = engine.complete(Request(prompt, GREEDY, 900, grammar=Grammar.regex(f"[ab]{text}[ab]")))
+    begun = list(islice(answer, 1))
+    time.sleep(chance.uniform(0, 0.2))
+    seconds, tokens = stop(engine, answer.cancel)
+    written = "".join([*begun, *answer])
+    assert answer.ended
+    assert answer.ended.usage.finish_reason == "cancelled"
+    assert written[0] in "ab"
+    assert text.startswith(written[1:])
+    return seconds, tokens
+
+
+@pytest.mark.parametrize("times", [3, pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
+def test_scores_and_forced_stretches_stop_as_soon(
+    engine: Engine, starter_path: Path, figure: Callable[[int, str], None], times: int
+) -> None:
+    chance = random.Random(44)
+    for name, act in (("scores", stop_while_scoring), ("forced stretches", stop_in_a_forced_stretch)):
+        stops = [act(engine, chance) for _ in range(times)]
+        seconds, tokens = sorted(1000 * second for second, _ in stops), max(token for _, token in stops)
+        figure(4, f"{times} stops of {name}: idle after p50 {seconds[times // 2]:.0f} ms; at most {tokens} tokens more")
+        assert tokens <= N_BATCH
+    prompt = tuple(engine.vocabulary.tokenize("Once upon a time there was a lighthouse", markers=False))
+    judge = Judge(starter_path, longest=128)
+    _, ended = ask(engine, prompt, max_tokens=20)
     assert judge.doubt(prompt, ended.tokens) < NEAR  # nobody harmed the cache
     judge.close()

@@ -3,7 +3,9 @@
 The bound: tokens of the prompt + max_tokens never exceed n_ctx.
 """
 
+import json
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -14,9 +16,11 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
 from phireside.chains.turns import Chat
-from phireside.errors import ContextOverflowError
+from phireside.errors import ContextOverflowError, GrammarError
 from phireside.memory import BufferMemory, ConversationStore
 from phireside.models import ChatGGUF, Engine
+from phireside.models.engine import Completion, Request, Sampling
+from phireside.models.grammar import Grammar
 from phireside.models.runtime import close_all
 from phireside.settings import EngineSettings, Settings
 
@@ -154,3 +158,39 @@ def test_whatever_the_messages_the_bound_holds_and_system_and_question_survive(
 
 def engine_of(model: ChatGGUF) -> Engine:
     return model._open(model.model).runtime.engine
+
+
+def test_grammars_forks_and_scores_keep_the_bound_or_are_refused_before_any_work(
+    tiny_phi3: Path, figure: Callable[[int, str], None]
+) -> None:
+    grammar = Grammar.json({"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]})
+    violations = refused = cases = 0
+    with Engine(tiny_phi3, EngineSettings(n_ctx=N_CTX)) as engine:
+        for room, limit in product((0, 12, 19, 40), (None, 20)):
+            request = Request((300 + room,) * (N_CTX - room), Sampling(temperature=0), limit, grammar=grammar)
+            attempts = [
+                lambda request=request: [engine.complete(request)],
+                lambda request=request: engine.fork(request, 3),
+                lambda request=request: engine.score(request.tokens, [(5,), (5,) * 12]),
+            ]
+            for attempt in attempts:
+                cases += 1
+                before = engine.stats()
+                try:
+                    outcome = attempt()
+                except (ContextOverflowError, GrammarError) as error:
+                    outcome, refusal = [], error.message
+                    assert engine.stats() == before
+                    refused += 1
+                else:
+                    refusal = str(N_CTX)
+                assert any(str(number) in refusal for number in (room, limit, N_CTX))
+                for answer in (each for each in outcome if isinstance(each, Completion)):
+                    assert json.loads("".join(answer)).keys() == {"a"}  # closed in time, however little room there was
+                    assert answer.usage
+                    violations += answer.usage.generated_tokens > min(room, limit or room)
+        with pytest.raises(GrammarError, match="8 tokens, but only 3 are left"):
+            engine.complete(Request((300,), max_tokens=3, grammar=grammar))
+    figure(5, f"grammars, forks, scores: {violations} violations in {cases} cases, {refused} refused")
+    assert violations == 0
+    assert 0 < refused < cases
