@@ -14,8 +14,9 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage
 from langchain_core.messages.utils import message_chunk_to_message
 
+from phireside.chains.compaction import Compactor
 from phireside.errors import EngineClosedError, EngineError, PhiresideError, RequestError, StoreError, TurnRunningError
-from phireside.memory import BufferMemory, ConversationStore, Selection
+from phireside.memory import BufferMemory, ConversationStore, Memory, Selection, budget_of, counter_of
 from phireside.models import ChatGGUF, StopSignal
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,8 @@ class Turn:
         answer: the saved answer, with usage; its finish_reason "cancelled" marks a stopped one.
         error: why it failed.
         left_out: messages of the conversation that did not fit into the context.
+        summarized: messages of it that were sent as a summary.
+        context: what the model's context was used for (`Budget.report`), in tokens; empty if nobody knows its size.
     """
 
     def __init__(
@@ -46,7 +49,8 @@ class Turn:
         self.state: State = "waiting"
         self.answer: AIMessage | None = None
         self.error: PhiresideError | None = None
-        self.left_out = 0
+        self.left_out = self.summarized = 0
+        self.context: dict[str, int] = {}
         self.seen: int | None = None  # messages of the conversation when `at` was chosen
         self.signal: StopSignal | None = None  # reaches the engine, where there is one
         self._cancel = cancel
@@ -91,11 +95,13 @@ class Chat:
 
     Args:
         store: where conversations are kept.
-        memory: which messages are sent; by default everything that fits.
+        memory: which messages are sent; by default everything that fits. What it makes of old messages is made after
+            an answer, in the background, and is given up when the next question comes.
     """
 
-    def __init__(self, store: ConversationStore, memory: BufferMemory | None = None) -> None:
+    def __init__(self, store: ConversationStore, memory: Memory | None = None) -> None:
         self.store, self._memory = store, memory or BufferMemory()
+        self._compactor = Compactor(store, self._memory)
         self._turns: dict[str, Turn] = {}
         self._lock = threading.Lock()
         self._closed = False
@@ -149,6 +155,16 @@ class Chat:
         with self._lock:
             return self._turns.get(conversation_id)
 
+    def settle(self, conversation_id: str, seconds: float) -> bool:
+        """Wait until nothing is done for a conversation after its last answer, at most `seconds`; True if so."""
+        waiting = asyncio.run_coroutine_threadsafe(self._compactor.wait(conversation_id), self._loop)
+        try:
+            waiting.result(seconds)
+        except TimeoutError:
+            waiting.cancel()
+            return False
+        return True
+
     def close(self) -> None:
         """Stop all answers, save what was written, and end the background thread. The store stays open."""
         with self._lock:
@@ -159,6 +175,7 @@ class Chat:
             turn.stop()
             while not turn.wait(1):
                 pass
+        asyncio.run_coroutine_threadsafe(self._compactor.close(), self._loop).result()
         self._call(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -170,6 +187,7 @@ class Chat:
 
     async def _run(self, turn: Turn, model: BaseChatModel, system: str, cancelled: asyncio.Event) -> None:
         """Answer until it ends or is stopped, save, and only then tell."""
+        await self._compactor.stop(turn.conversation_id)
         chunks: list[AIMessageChunk] = []
         signal = turn.signal = StopSignal() if isinstance(model, ChatGGUF) else None
         answering = asyncio.ensure_future(self._answer(turn, model, system, chunks))
@@ -185,7 +203,7 @@ class Chat:
         try:
             if isinstance(outcome, Exception):
                 raise outcome
-            answer = _joined(chunks, stopped=state == "stopped", left_out=turn.left_out)
+            answer = _joined(chunks, turn, stopped=state == "stopped")
             state = "stopped" if answer.response_metadata.get("finish_reason") == "cancelled" else state
             if turn.text or state == "done":
                 await self._save(turn, answer)
@@ -196,6 +214,8 @@ class Chat:
             turn.error, state = EngineError(f"The model failed: {error}.", hint="Try again."), "failed"
         with self._lock:
             del self._turns[turn.conversation_id]
+            if turn.answer and not self._closed:  # it waits for this coroutine, so the person sees the answer first
+                self._compactor.start(turn.conversation_id, model, system)
         turn.update(state=state)
 
     async def _answer(
@@ -207,7 +227,7 @@ class Chat:
     ) -> None:
         turn.update(state="reading")
         selection = await asyncio.to_thread(self._select, turn, model, system)
-        turn.left_out = selection.left_out
+        turn.left_out, turn.summarized = selection.left_out, selection.summarized
         own: dict[str, Any] = {"stop_signal": turn.signal, "keep": turn.conversation_id} if turn.signal else {}
         async for chunk in model.astream(selection.messages, **own):
             chunks.append(chunk)
@@ -227,11 +247,11 @@ class Chat:
             history = history[: turn.at]
         messages: list[BaseMessage] = [SystemMessage(system)] if system.strip() else []
         messages += [*history, turn.question]
-        if not isinstance(model, ChatGGUF):
-            return Selection(messages, left_out=0, tokens=0)  # a server counts for itself
-        context = model.context_size
-        answer = model.max_tokens or context // 4
-        return self._memory.select(messages, context - answer, model.get_num_tokens_from_messages)
+        budget, count_tokens = budget_of(model), counter_of(model)
+        state = self.store.memory_state(turn.conversation_id, at=turn.at)
+        selection = self._memory.select(messages, self._memory.budget_for(model), count_tokens, state)
+        turn.context = budget.use(selection, count_tokens).report() if budget else {}
+        return selection
 
     async def _save(self, turn: Turn, answer: AIMessage) -> None:
         expected = None if turn.at is None else turn.seen
@@ -240,12 +260,15 @@ class Chat:
         turn.answer = answer
 
 
-def _joined(chunks: Sequence[AIMessageChunk], *, stopped: bool, left_out: int) -> AIMessage:
+def _joined(chunks: Sequence[AIMessageChunk], turn: Turn, *, stopped: bool) -> AIMessage:
     """The chunks as one message; a stopped one is marked by its finish_reason, as servers mark how an answer ended."""
-    whole = chunks[0] + list(chunks[1:]) if chunks else AIMessageChunk(content="")
+    whole = chunks[0] if chunks else AIMessageChunk(content="")
+    if len(chunks) > 1:  # a model that does not stream gives one whole message, which cannot be added to
+        whole += list(chunks[1:])
     message = message_chunk_to_message(whole)
     if not isinstance(message, AIMessage):
         raise EngineError(f"The model answered with a {type(message).__name__}.", hint="Use a chat model.")
-    marks = ({"finish_reason": "cancelled"} if stopped else {}) | ({"left_out": left_out} if left_out else {})
+    sent = {"left_out": turn.left_out, "summarized": turn.summarized, "context": turn.context}
+    marks = ({"finish_reason": "cancelled"} if stopped else {}) | {name: what for name, what in sent.items() if what}
     message.response_metadata = {**message.response_metadata, **marks}
     return message

@@ -9,7 +9,7 @@ only the end of the process, for some milliseconds in a turn that took seconds.
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event,
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from phireside.errors import StoreError
-from phireside.memory.schema import SCHEMA_VERSION, metadata, schema_version
+from phireside.memory.schema import SCHEMA_VERSION, memory_states, metadata, schema_version
 
 BUSY_SECONDS = 30.0
 
@@ -108,11 +108,16 @@ class Database:
     def _prepare_tables(self) -> None:
         with self.reading() as connection:
             version = _version(connection)
-        if version is None:
+        if version is None or version in _MIGRATIONS:
             with self.writing() as connection:
                 if not self.is_sqlite:
                     connection.execute(select(func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
+                # Asked again: another process may have been first.
                 version = _version(connection) or self._create_tables(connection)
+                while migrate := _MIGRATIONS.get(version):
+                    migrate(connection)
+                    version += 1
+                    connection.execute(schema_version.update().values(version=version))
         if version != SCHEMA_VERSION:
             raise StoreError(
                 f"{self.where} has the tables of version {version}; this program knows version {SCHEMA_VERSION}.",
@@ -129,6 +134,14 @@ class Database:
         metadata.create_all(connection)
         connection.execute(schema_version.insert().values(version=SCHEMA_VERSION))
         return SCHEMA_VERSION
+
+
+def _add_memory_states(connection: Connection) -> None:
+    memory_states.create(connection, checkfirst=False)
+
+
+# By the version that they begin with. Each is in one transaction with the new version's number.
+_MIGRATIONS: dict[int, Callable[[Connection], None]] = {1: _add_memory_states}
 
 
 def _version(connection: Connection) -> int | None:
@@ -200,7 +213,8 @@ def _switch_to_wal(connection: Any, deadline: float) -> None:
     for the busy timeout. Waiting and asking again is then for us to do."""
     while True:
         try:
-            return connection.execute("PRAGMA journal_mode=WAL").close()
+            connection.execute("PRAGMA journal_mode=WAL").close()
+            return
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise

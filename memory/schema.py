@@ -21,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 1: no memory_states
 
 JSON: TypeAlias = "dict[str, JSON] | list[JSON] | str | int | float | bool | None"
 
@@ -65,4 +65,15 @@ messages = Table(
     Column("payload", Text, nullable=False),
     Column("folded_text", Text, nullable=False),
     UniqueConstraint("conversation_id", "position"),
+)
+
+memory_states = Table(
+    "memory_states",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("conversation_id", ForeignKey(conversations.c.id, ondelete="CASCADE"), nullable=False),
+    Column("covered", Integer, nullable=False),  # messages, system messages not counted
+    Column("summary", Text, nullable=False),
+    Column("facts", Text, nullable=False),  # JSON list
+    UniqueConstraint("conversation_id", "covered"),
 )

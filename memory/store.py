@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from langchain_core.messages import BaseMessage, HumanMessage
+from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from sqlalchemy import ColumnElement, Connection, Row, Select, func, or_, select
 
 from phireside.errors import ConversationNotFoundError, StoreError
-from phireside.memory import export
+from phireside.memory import export, states
 from phireside.memory.database import Database
 from phireside.memory.encoding import (
     column_text,
@@ -26,6 +26,7 @@ from phireside.memory.encoding import (
     to_json,
 )
 from phireside.memory.schema import JSON, conversations, messages
+from phireside.memory.state import MemoryState
 
 TITLE_LENGTH = 60  # characters of a title that we make; one given by a person may have MAX_TITLE_LENGTH
 MAX_TITLE_LENGTH = 200
@@ -138,9 +139,44 @@ class ConversationStore:
         with self._database.writing() as connection:
             row = _row(connection, conversation_id, lock=True)
             start = _make_room(connection, row.id, at, expected)
+            if at is not None:
+                states.forget(connection, row.id, _spoken(connection, row.id, at))
             title = row.title or default_title(messages)
             _insert(connection, row.id, start, records)
             _update(connection, row.id, title=title, folded_title=fold(title), updated_at=datetime.now(UTC))
+
+    def memory_state(self, conversation_id: str, *, at: int | None = None) -> MemoryState:
+        """What a memory last made of the conversation; the empty state if nothing.
+
+        Args:
+            conversation_id: the conversation.
+            at: position from which messages are about to be replaced: then of those before it only.
+        """
+        with self._database.reading() as connection:
+            row = _row(connection, conversation_id)
+            covered = None if at is None else _spoken(connection, row.id, at)
+            return states.newest(connection, row.id, covered)
+
+    def save_memory_state(self, conversation_id: str, state: MemoryState, *, as_of: datetime | None = None) -> None:
+        """Keep a state beside the conversation, until messages that it covers are replaced.
+
+        Args:
+            conversation_id: the conversation.
+            state: what a memory made of it.
+            as_of: `updated_at` of the conversation that it was made of; None = it is not checked.
+
+        Raises:
+            StoreError: turns were saved since then, or it covers more messages than there are.
+        """
+        with self._database.writing() as connection:
+            row = _row(connection, conversation_id, lock=True)
+            count = _count(connection, row.id)
+            if (as_of is not None and row.updated_at != as_of) or not 0 < state.covered <= count:
+                raise StoreError(
+                    f"The summary of {state.covered} messages was not kept: the conversation changed and has {count}.",
+                    hint="It was changed in another window; its turns are there, and will be summarised again.",
+                )
+            states.add(connection, row.id, state)
 
     def rename(self, conversation_id: str, title: str) -> None:
         """Set the title (one line, at most 200 characters); an empty one brings the default title back."""
@@ -241,14 +277,23 @@ def _messages(connection: Connection, conversation_id: str) -> list[BaseMessage]
     return [message_from_json(payload) for payload in connection.scalars(wanted)]
 
 
+def _count(connection: Connection, conversation_id: str) -> int:
+    mine = messages.c.conversation_id == conversation_id
+    return connection.scalar(select(func.coalesce(func.max(messages.c.position) + 1, 0)).where(mine)) or 0
+
+
+def _spoken(connection: Connection, conversation_id: str, at: int) -> int:
+    """How many messages before a position a state can cover: system messages are not counted."""
+    return sum(not isinstance(message, SystemMessage) for message in _messages(connection, conversation_id)[:at])
+
+
 def _record(message: BaseMessage) -> dict[str, object]:
     return {"payload": to_json(message_to_data(message)), "folded_text": fold(message.text)}
 
 
 def _make_room(connection: Connection, conversation_id: str, at: int | None, expected: int | None) -> int:
     """Delete the messages from position `at` on; the position at which the next ones are to be written."""
-    mine = messages.c.conversation_id == conversation_id
-    count = connection.scalar(select(func.coalesce(func.max(messages.c.position) + 1, 0)).where(mine)) or 0
+    count = _count(connection, conversation_id)
     if expected is not None and count != expected:
         raise StoreError(
             f"The conversation has {count} messages now, not {expected}: nothing was replaced.",
@@ -261,6 +306,7 @@ def _make_room(connection: Connection, conversation_id: str, at: int | None, exp
             f"A turn cannot be saved at position {at}: the conversation has {count} messages.",
             hint="It was changed in another window: open it again.",
         )
+    mine = messages.c.conversation_id == conversation_id
     connection.execute(messages.delete().where(mine, messages.c.position >= at))
     return at
 

@@ -399,7 +399,7 @@ def test_a_database_of_another_program_is_refused_and_left_alone(url: str) -> No
     engine = create_engine(url)
     with engine.begin() as connection:
         connection.execute(text("DROP TABLE phireside_schema"))
-    with pytest.raises(StoreError, match=r"another program.*conversations, messages"):
+    with pytest.raises(StoreError, match=r"another program.*conversations, memory_states, messages"):
         ConversationStore(url)
     engine.dispose()
 
