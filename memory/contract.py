@@ -15,7 +15,7 @@ from typing import Annotated, Any, NotRequired
 
 from langchain.agents.middleware.types import AgentMiddleware, AgentState, ModelRequest, ModelResponse, PrivateStateAttr
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage, convert_to_messages
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, convert_to_messages
 from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig
 
@@ -144,7 +144,11 @@ class Memory(Runnable[Any, Any], AgentMiddleware[MemoryAgentState, Any, Any]):
     def _step(self, value: Any) -> Any:
         given = value if isinstance(value, Mapping) else {"messages": value}
         messages = _messages(given.get("messages"))
-        state = given.get(STATE_KEY) or NOTHING
+        state = NOTHING if (known := given.get(STATE_KEY)) is None else known
+        if not isinstance(state, MemoryState):
+            raise RequestError(
+                f"{STATE_KEY} is {state!r:.80}.", hint="Pass the MemoryState that `updates` gave, or none."
+            )
         selection = self.select(messages, self.budget_for(self.model), counter_of(self.model), state)
         if given is not value:
             return selection.messages
@@ -205,6 +209,8 @@ def _marked(response: ModelResponse[Any], selection: Selection) -> ModelResponse
 def _messages(value: Any) -> list[BaseMessage]:
     if isinstance(value, PromptValue):
         return value.to_messages()
+    if isinstance(value, str):  # LangChain's conversion would make a message of each character
+        return [HumanMessage(value)]
     try:
         return convert_to_messages(value)
     except (TypeError, ValueError, NotImplementedError) as error:

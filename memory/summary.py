@@ -94,7 +94,9 @@ class SummaryMemory(Memory):
         end = self._end(Tails(messages, count_tokens, note_of(state), starts[first]), starts, first, ready, budget)
         if end <= first or not spoken(messages[starts[first] : starts[end]]):
             return None
-        return self._readable(messages, starts, first, end, budget, count_tokens, state)
+        compaction = self._readable(messages, starts, first, end, budget, count_tokens, state)
+        # A turn may reach back to what is covered already: what would add nothing would be due for ever.
+        return compaction if compaction and compaction.covered > state.covered else None
 
     def _end(self, tails: Tails, starts: Sequence[int], first: int, ready: int, budget: int) -> int:  # noqa: ARG002
         """The turn up to which the summary should reach.

@@ -1,8 +1,8 @@
 """A request on its way: what a call of `ChatGGUF` becomes, and how the engine's events become LangChain's chunks."""
 
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -14,12 +14,17 @@ from phireside.errors import RequestError
 from phireside.models.dialects import Dialect, StreamParser, dialect_for
 from phireside.models.dialects.inputs import json_grammar
 from phireside.models.encoding import PromptEncoder
-from phireside.models.engine import Completion, Ended, Event, Failed, Job, Request, Sink, Text
+from phireside.models.engine import Completion, Ended, Event, Failed, Priority, Request, Sampling, Score, Sink, Text
 from phireside.models.grammar import Grammar
 from phireside.models.messages import last_chunk, to_turns
 from phireside.models.runtime import Runtime
 from phireside.models.templates import Message
 from phireside.models.tools import JSON, ToolSpec, choose, closed, signature, specs
+
+_FURTHER = (
+    "max_tokens, stop, stop_signal, model, n, keep, grammar, tools, tool_choice, parallel_tool_calls and "
+    "response_format"
+)
 
 
 class Cancellable(Protocol):
@@ -91,7 +96,7 @@ class Form:
         own: a grammar for the whole answer.
 
     Raises:
-        RequestError: there are tools and a grammar of the caller's own.
+        RequestError: there are tools and a grammar of the caller's own, or it is none; or the choice is not among them.
     """
 
     tools: tuple[ToolSpec, ...] = ()
@@ -101,6 +106,11 @@ class Form:
     own: Grammar | None = None
 
     def __post_init__(self) -> None:
+        choose(self.tools, self.choice)
+        if self.own is not None and not isinstance(self.own, Grammar):
+            raise RequestError(
+                f"grammar is {self.own!r:.80}.", hint="Use Grammar.choice(…), .regex(…), .json(…) or .lark(…)."
+            )
         if self.own and (self.tools or self.answer is not None):
             raise RequestError(
                 "A call has a grammar, and tools or a response format besides.",
@@ -113,7 +123,7 @@ class Form:
         parallel, own = arguments.pop("parallel_tool_calls", None), arguments.pop("grammar", None)
         arguments.pop("strict", None)  # it always is
         return cls(
-            tuple(specs(arguments.pop("tools", None) or [])),
+            tuple(specs([] if (tools := arguments.pop("tools", None)) is None else tools)),
             arguments.pop("tool_choice", None),
             parallel is not False,
             _answer_schema(arguments.pop("response_format", None)),
@@ -157,9 +167,11 @@ def _answer_schema(response_format: Any) -> JSON | None:
         return None
     if kind == "json_object":
         return {"type": "object"}
-    if kind == "json_schema":
-        schema: JSON = closed(response_format["json_schema"]["schema"])
-        return schema
+    inner = response_format.get("json_schema") if isinstance(response_format, dict) else None
+    schema = inner.get("schema") if isinstance(inner, Mapping) else None
+    if kind == "json_schema" and isinstance(schema, Mapping):
+        tight: JSON = closed(schema)
+        return tight
     raise RequestError(
         f"response_format is {response_format!r:.80}.",
         hint='Pass {"type": "json_schema", "json_schema": {"schema": …}}, or use with_structured_output.',
@@ -199,12 +211,11 @@ class Asked:
         """The same prompt, for another answer."""
         return Asked(self.opened, self.prompt, self.request, self._form, self.signal)
 
-    def submit(self, sink: Sink) -> Job:
-        """Hand the request to the engine."""
+    def submit(self, sink: Sink, leaving: StopSignal) -> None:
+        """Hand the request to the engine, which takes seconds if it has a large grammar; `leaving` cancels it."""
         job = self.opened.runtime.engine.submit(self.request, sink)
-        if self.signal:
-            self.signal.watch(job)
-        return job
+        for signal in filter(None, (leaving, self.signal)):
+            signal.watch(job)
 
     def chunks(self, event: Event) -> list[ChatGenerationChunk]:
         """An engine event as LangChain's chunks; raises the error of a failed request."""
@@ -214,7 +225,8 @@ class Asked:
         self.ended = True
         if isinstance(event, Failed):
             raise event.error
-        rest = _generations(self._parser.finish() if self._parser else [])
+        shortened = isinstance(event, Ended) and event.usage.finish_reason == "length"
+        rest = _generations(self._parser.finish(shortened=shortened) if self._parser else [])
         return [*rest, self._last(event)] if isinstance(event, Ended) else rest
 
     def _last(self, ended: Ended) -> ChatGenerationChunk:
@@ -222,6 +234,37 @@ class Asked:
             self.opened.encoder.remember(self.prompt, self.request.tokens, "".join(self._parts), ended.tokens)
         message = last_chunk(ended, self.opened.name)
         return ChatGenerationChunk(message=message, generation_info={"finish_reason": ended.usage.finish_reason})
+
+
+def ask(
+    opened: Opened, messages: Sequence[BaseMessage], sampling: Sampling, priority: Priority, arguments: dict[str, Any]
+) -> Asked:
+    """Messages and a call's other arguments as a request of the engine.
+
+    Raises:
+        RequestError: an argument is unknown or cannot be used, or there are no messages.
+    """
+    check_messages(messages)
+    form = Form.of(arguments)
+    max_tokens, stop = arguments.pop("max_tokens"), stop_strings(arguments.pop("stop"))
+    signal, keep = arguments.pop("stop_signal", None), arguments.pop("keep", None)
+    arguments.pop("stream_usage", None)
+    if arguments:
+        raise RequestError(
+            f"ChatGGUF does not know the argument{'s' if len(arguments) > 1 else ''} {', '.join(sorted(arguments))}.",
+            hint=f"A call takes {', '.join(each.name for each in fields(Sampling))}, {_FURTHER}.",
+        )
+    prompt = form.render(opened, messages)
+    request = Request(
+        tokens=tuple(opened.encoder.encode(prompt)),
+        sampling=sampling,
+        max_tokens=max_tokens,
+        stop=stop,
+        priority=priority,
+        grammar=form.grammar(opened),
+        keep="" if keep is None else keep,
+    )
+    return Asked(opened, prompt, request, form, signal)
 
 
 class Several:
@@ -268,6 +311,51 @@ class Several:
         chunks = [chunk for text in answer for chunk in asked.chunks(Text(text))]
         chunks += asked.chunks(answer.ended) if answer.ended else []
         return generate_from_stream(iter(chunks)).generations[0]
+
+
+def only_one(arguments: dict[str, Any]) -> dict[str, Any]:
+    """A call's arguments, if it asks for one answer.
+
+    Raises:
+        RequestError: it asks for several.
+    """
+    if (n := arguments.get("n", 1)) != 1:
+        raise RequestError(f"n is {n!r}, but this way of asking gives one answer.", hint="Use generate() for n > 1.")
+    return arguments
+
+
+def stop_strings(stop: Any) -> tuple[str, ...]:
+    """`stop` in any form that a call takes.
+
+    Raises:
+        RequestError: it is none.
+    """
+    if isinstance(stop, str):  # OpenAI's models take a single one as well
+        return (stop,)
+    if stop is not None and not (isinstance(stop, Sequence) and all(isinstance(text, str) for text in stop)):
+        raise RequestError(f"stop is {stop!r:.80}.", hint='Pass a list of strings, e.g. ["END"].')
+    return tuple(stop or ())
+
+
+def check_messages(messages: Sequence[BaseMessage]) -> None:
+    """Raises RequestError if there are none."""
+    if not messages:
+        raise RequestError("There are no messages to answer.", hint="Send at least one.")
+
+
+def scores(opened: Opened, messages: Sequence[BaseMessage], texts: Sequence[str], priority: Priority) -> list[Score]:
+    """See `ChatGGUF.score`."""
+    check_messages(messages)
+    wrong = isinstance(texts, str) or not isinstance(texts, Sequence)
+    if wrong or not all(isinstance(text, str) for text in texts):
+        raise RequestError(f"score was given {texts!r:.80}.", hint='Pass a list of texts, e.g. ["yes", "no"].')
+    if "" in texts:
+        raise RequestError(
+            f"Text {texts.index('') + 1} of {len(texts)} is empty.", hint="What is scored needs at least one character."
+        )
+    prompt = Form().render(opened, messages)
+    tokens = [opened.encoder.continuation(prompt, text) for text in texts]
+    return opened.runtime.engine.score(opened.encoder.encode(prompt), tokens, priority)
 
 
 def _generations(messages: Sequence[AIMessageChunk]) -> list[ChatGenerationChunk]:

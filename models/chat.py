@@ -20,10 +20,11 @@ from langchain_core.tools import BaseTool
 from pydantic import ConfigDict, Field, SecretStr, model_validator
 
 from phireside.errors import EngineError, RequestError
-from phireside.models.asked import Asked, Form, Opened, Several, StopSignal
+from phireside.models.asked import Asked, Form, Opened, Several, StopSignal, ask, only_one, scores
 from phireside.models.catalog import Catalog
 from phireside.models.dialects.inputs import checked
-from phireside.models.engine import Event, Priority, Request, Sampling, Score
+from phireside.models.engine import Event, Priority, Sampling, Score
+from phireside.models.messages import explained
 from phireside.models.runtime import shared_runtime, state_folder
 from phireside.models.structured import Method, structured
 from phireside.models.tools import ToolLike, as_dict, choose
@@ -32,10 +33,6 @@ from phireside.settings import EngineSettings, Settings
 __all__ = ["ChatGGUF", "StopSignal"]
 
 _SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty", "seed")
-_FURTHER = (
-    "max_tokens, stop, stop_signal, model, n, keep, grammar, tools, tool_choice, parallel_tool_calls and "
-    "response_format"
-)
 
 
 class ChatGGUF(BaseChatModel):
@@ -143,7 +140,7 @@ class ChatGGUF(BaseChatModel):
     ) -> ChatResult:
         if kwargs.get("n", 1) != 1:
             return self._generate_several(messages, stop, kwargs, StopSignal())
-        return generate_from_stream(self._stream(messages, stop, run_manager, **kwargs))
+        return explained(generate_from_stream(self._stream(messages, stop, run_manager, **kwargs)))
 
     async def _agenerate(
         self,
@@ -153,7 +150,7 @@ class ChatGGUF(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         if kwargs.get("n", 1) == 1:
-            return await agenerate_from_stream(self._astream(messages, stop, run_manager, **kwargs))
+            return explained(await agenerate_from_stream(self._astream(messages, stop, run_manager, **kwargs)))
         leaving = StopSignal()
         try:
             return await asyncio.to_thread(self._generate_several, messages, stop, kwargs, leaving)
@@ -173,7 +170,7 @@ class ChatGGUF(BaseChatModel):
         generations = several.read(_left(deadline))
         if deadline and time.monotonic() >= deadline:
             raise self._too_slow()
-        return ChatResult(generations=generations)
+        return explained(ChatResult(generations=generations))
 
     def _stream(
         self,
@@ -182,11 +179,11 @@ class ChatGGUF(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 (LangChain reports the chunks itself)
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        deadline = self._deadline()
+        deadline, leaving = self._deadline(), StopSignal()
         asked = self._ask(messages, stop, kwargs)
         events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        job = asked.submit(events.put)
         try:
+            asked.submit(events.put, leaving)
             while not asked.ended:
                 try:
                     event = events.get(timeout=_left(deadline))
@@ -194,7 +191,7 @@ class ChatGGUF(BaseChatModel):
                     raise self._too_slow() from None
                 yield from asked.chunks(event)
         finally:
-            job.cancel()  # nothing, if it has ended; else whoever reads has gone away
+            leaving.set()  # nothing, if it has ended; else whoever reads has gone away
 
     async def _astream(
         self,
@@ -203,11 +200,13 @@ class ChatGGUF(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        deadline = self._deadline()
+        deadline, leaving = self._deadline(), StopSignal()
         asked = await asyncio.to_thread(self._ask, messages, stop, kwargs)
         loop, events = asyncio.get_running_loop(), asyncio.Queue[Event]()
-        job = asked.submit(lambda event: loop.call_soon_threadsafe(events.put_nowait, event))
         try:
+            await asyncio.to_thread(
+                asked.submit, lambda event: loop.call_soon_threadsafe(events.put_nowait, event), leaving
+            )
             while not asked.ended:
                 try:
                     event = await asyncio.wait_for(events.get(), _left(deadline))
@@ -216,36 +215,26 @@ class ChatGGUF(BaseChatModel):
                 for chunk in asked.chunks(event):
                     yield chunk
         finally:
-            job.cancel()
+            leaving.set()  # also if the thread is still compiling a grammar: what it submits then ends at once
 
     def _ask(self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> Asked:
         """Messages and arguments as a request of the engine."""
-        if not messages:
-            raise RequestError("There are no messages to answer.", hint="Send at least one.")
-        if kwargs.pop("n", 1) != 1:
-            raise RequestError("Several answers cannot be streamed.", hint="Use generate() for n > 1.")
-        opened, form = self._open(kwargs.pop("model", self.model)), Form.of(kwargs)
-        sampling, max_tokens = self._sampling(kwargs), kwargs.pop("max_tokens", self.max_tokens)
-        signal, keep = kwargs.pop("stop_signal", None), kwargs.pop("keep", "")
-        kwargs.pop("stream_usage", None)
-        if kwargs:
-            raise RequestError(
-                f"ChatGGUF does not know the argument{'s' if len(kwargs) > 1 else ''} {', '.join(sorted(kwargs))}.",
-                hint=f"A call takes {', '.join(_SAMPLING)}, {_FURTHER}.",
-            )
-        prompt = form.render(opened, messages)
-        request = Request(
-            tokens=tuple(opened.encoder.encode(prompt)),
-            sampling=sampling,
-            max_tokens=max_tokens,
-            stop=_strings(self.stop if stop is None else stop),
-            priority=Priority[self.priority.upper()],
-            grammar=form.grammar(opened),
-            keep=keep or "",
-        )
-        return Asked(opened, prompt, request, form, signal)
+        only_one(kwargs).pop("n", None)
+        opened, sampling = self._open(kwargs.pop("model", self.model)), self._sampling(kwargs)
+        kwargs = {"max_tokens": self.max_tokens, **kwargs, "stop": self.stop if stop is None else stop}
+        return ask(opened, messages, sampling, Priority[self.priority.upper()], kwargs)
 
-    # ---- many at once ---------------------------------------------------------------------------------------------
+    # ---- one, and many at once ------------------------------------------------------------------------------------
+
+    def invoke(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:
+        """LangChain's, for one answer."""
+        return super().invoke(input, config, **only_one(kwargs))
+
+    async def ainvoke(
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AIMessage:
+        """See `invoke`."""
+        return await super().ainvoke(input, config, **only_one(kwargs))
 
     def batch(
         self,
@@ -289,16 +278,13 @@ class ChatGGUF(BaseChatModel):
 
         Args:
             messages: what is answered.
-            continuations: at least one; each with some text.
+            continuations: each with some text.
 
         Returns:
             Sum of log-probabilities and number of tokens of each. Compare `mean` where the lengths differ.
         """
-        opened = self._open(self.model)
-        prompt = Form().render(opened, self._convert_input(messages).to_messages())
-        texts = [opened.encoder.continuation(prompt, text) for text in continuations]
-        priority = Priority[self.priority.upper()]
-        return opened.runtime.engine.score(opened.encoder.encode(prompt), texts, priority)
+        given = self._convert_input(messages).to_messages()
+        return scores(self._open(self.model), given, continuations, Priority[self.priority.upper()])
 
     async def ascore(self, messages: LanguageModelInput, continuations: Sequence[str]) -> list[Score]:
         """See `score`."""
@@ -328,7 +314,7 @@ class ChatGGUF(BaseChatModel):
             RequestError: a tool's name cannot be used, or `tool_choice` is not among them.
             GrammarError: a tool's own grammar cannot be used.
         """
-        choose([checked(tool) for tool in tools], tool_choice)
+        choose(checked(tools), tool_choice)
         chosen = {"tool_choice": tool_choice, "parallel_tool_calls": parallel_tool_calls}
         given = {name: value for name, value in chosen.items() if value is not None}
         return self.bind(tools=[as_dict(tool) for tool in tools], **given, **kwargs)
@@ -385,10 +371,6 @@ class ChatGGUF(BaseChatModel):
             f"The answer of {self.model} took longer than {self.timeout:g} s.",
             hint="Raise timeout, ask for fewer tokens, or use a smaller model.",
         )
-
-
-def _strings(stop: Sequence[str] | None) -> tuple[str, ...]:
-    return (stop,) if isinstance(stop, str) else tuple(stop or ())  # OpenAI's models take a single one as well
 
 
 def _left(deadline: float | None) -> float | None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -389,14 +390,8 @@ def _lark(text: str) -> str:
 
 def _depth(text: str) -> int:
     """How deep brackets are nested, at most: an upper bound, for those in strings are counted too."""
-    depth = deepest = 0
-    for character in text:
-        if character in "([{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif character in ")]}" and depth:
-            depth -= 1
-    return deepest
+    steps = (1 if character in "([{" else -1 for character in text if character in "([{)]}")
+    return max(accumulate(steps, lambda depth, step: max(0, depth + step)), default=0)
 
 
 def _reason(parser: "LLMatcher") -> str:

@@ -4,12 +4,18 @@ import json
 from collections.abc import Sequence
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ChatMessage, SystemMessage, ToolMessage
+from langchain_core.outputs import ChatResult
 
 from phireside.errors import NotSupportedError
 from phireside.models.engine import Ended
 from phireside.models.templates import Message
 
 _NO_TEXT = {"tool_use", "tool_call", "tool_call_chunk", "reasoning", "thinking", "non_standard", "invalid_tool_call"}
+_CUT = {
+    "stop": "A stop string ended the answer inside this call.",
+    "length": "max_tokens ended the answer, and may have shortened this call: raise it.",
+    "cancelled": "The answer was stopped inside this call.",
+}
 
 
 def to_turns(messages: Sequence[BaseMessage]) -> list[Message]:
@@ -80,6 +86,15 @@ def text_of(message: BaseMessage) -> str:
                 hint="Send the text of it, or use a model that takes images through openai:MODEL.",
             )
     return "".join(parts)
+
+
+def explained(result: ChatResult) -> ChatResult:
+    """The result, with the reason in each call that is an invalid one. (Chunks have no place for it.)"""
+    for generation in result.generations:
+        message = generation.message
+        for call in message.invalid_tool_calls if isinstance(message, AIMessage) else []:
+            call["error"] = call["error"] or _CUT.get(message.response_metadata.get("finish_reason", ""))
+    return result
 
 
 def last_chunk(ended: Ended, model_name: str) -> AIMessageChunk:

@@ -1,17 +1,18 @@
 """`with_structured_output`: from a schema to a call under its grammar, and to the parser of what comes back."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from operator import itemgetter
 from typing import Any, Literal
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import BaseMessage
 from langchain_core.output_parsers import BaseOutputParser, JsonOutputParser, PydanticOutputParser
 from langchain_core.output_parsers.openai_tools import JsonOutputKeyToolsParser, PydanticToolsParser
-from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
+from langchain_core.runnables import Runnable, RunnableGenerator, RunnableMap, RunnablePassthrough
 from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
 
-from phireside.errors import RequestError
+from phireside.errors import EngineError, RequestError
 from phireside.models.dialects.inputs import json_grammar
 from phireside.models.tools import JSON, closed
 
@@ -30,11 +31,34 @@ def structured(
         asked, parser = _by_format(model, schema, method, strict, bound)
     else:
         raise RequestError(f"method is {method!r}.", hint="Use json_schema, function_calling or json_mode.")
+    whole = RunnableGenerator(_whole, _awhole) | parser
     if not include_raw:
-        return asked | parser
-    parsed = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
+        return asked | whole
+    parsed = RunnablePassthrough.assign(parsed=itemgetter("raw") | whole, parsing_error=lambda _: None)
     failed = RunnablePassthrough.assign(parsed=lambda _: None)
     return RunnableMap(raw=asked) | parsed.with_fallbacks([failed], exception_key="parsing_error")
+
+
+def _whole(messages: Iterator[BaseMessage]) -> Iterator[BaseMessage]:
+    """The messages or chunks; an error where they say that the answer was shortened."""
+    for message in messages:
+        _check_whole(message)
+        yield message
+
+
+async def _awhole(messages: AsyncIterator[BaseMessage]) -> AsyncIterator[BaseMessage]:
+    async for message in messages:
+        _check_whole(message)
+        yield message
+
+
+def _check_whole(message: BaseMessage) -> None:
+    if message.response_metadata.get("finish_reason") == "length":
+        written = getattr(message, "usage_metadata", None) or {}
+        raise EngineError(
+            f"The answer was shortened to end within max_tokens: it has {written.get('output_tokens', 'all')} tokens.",
+            hint="Raise max_tokens, or bound the texts and lists of the schema (maxLength, maxItems).",
+        )
 
 
 def _by_call(

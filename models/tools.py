@@ -4,12 +4,13 @@ Knows LangChain's ways of writing a tool down, and nothing of prompts or of runn
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
+from pydantic.errors import PydanticUserError
 
 from phireside.errors import RequestError
 
@@ -18,7 +19,8 @@ JSON = Mapping[str, Any]
 
 _NAME = re.compile(r"[\w./:-]{1,128}")
 _KEYWORDS = {None: "auto", True: "any", False: "none", "required": "any"}
-_SIGNATURE_DEPTH = 4
+_SIGNATURE_DEPTH, _SIGNATURE_LENGTH = 4, 2000  # characters
+_HINT = "Pass functions, LangChain tools, pydantic classes or JSON schemas with a title."
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,19 @@ class ToolSpec:
 
 
 def as_dict(tool: ToolLike) -> dict[str, Any]:
-    """A tool in OpenAI's form, with the key "grammars" where its `metadata` or `extras` has grammars for arguments."""
+    """A tool in OpenAI's form, with the key "grammars" where its `metadata` or `extras` has grammars for arguments.
+
+    Raises:
+        RequestError: it is no tool, or its arguments cannot be described as JSON.
+    """
+    try:
+        return _as_dict(tool)
+    except (TypeError, ValueError, AttributeError, KeyError, RecursionError, PydanticUserError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise RequestError(f"{tool!r:.80} cannot be used as a tool: {reason}.", hint=_HINT) from error
+
+
+def _as_dict(tool: ToolLike) -> dict[str, Any]:
     written: dict[str, Any] = dict(convert_to_openai_tool(tool))
     if isinstance(tool, BaseTool):
         grammars = (tool.metadata or {}).get("grammars") or (tool.extras or {}).get("grammars")
@@ -64,12 +78,17 @@ def as_dict(tool: ToolLike) -> dict[str, Any]:
 
 
 def specs(tools: Sequence[ToolLike]) -> list[ToolSpec]:
-    """Tools of any kind that LangChain takes.
+    """Tools of any kind that LangChain takes; one that is there twice counts once.
 
     Raises:
-        RequestError: a name is bad or stands twice, or a tool is one that only a server can run.
+        RequestError: a name is bad or two tools have it, a tool is none or one that only a server can run.
     """
-    found = [spec(tool) for tool in tools]
+    if isinstance(tools, str | Mapping) or not isinstance(tools, Sequence):
+        raise RequestError(f"tools is {tools!r:.80}, but must be a list.", hint=_HINT)
+    found: list[ToolSpec] = []
+    for tool in tools:
+        if (new := spec(tool)) not in found:
+            found.append(new)
     names = [tool.name for tool in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise RequestError(f"Two tools are named {twice[0]!r}.", hint="Give each tool a name of its own.")
@@ -82,13 +101,13 @@ def spec(tool: ToolLike) -> ToolSpec:
     function = written.get("function")
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise RequestError(
-            f"A tool of type {written.get('type')!r} has no function that this model could call.",
-            hint="Pass functions, LangChain tools, pydantic classes or JSON schemas with a title.",
+            f"A tool of type {written.get('type')!r} has no function that this model could call.", hint=_HINT
         )
-    parameters = dict(function.get("parameters") or {})
+    parameters, grammars = function.get("parameters") or {}, written.get("grammars") or {}
+    if not isinstance(parameters, Mapping) or not isinstance(grammars, Mapping):
+        raise RequestError(f"The tool {function['name']} has parameters or grammars that are no mapping.", hint=_HINT)
     if "$ref" not in parameters:
-        parameters = {"type": "object", "properties": {}} | parameters
-    grammars = written.get("grammars") or {}
+        parameters = {"type": "object", "properties": {}, **parameters}
     if unknown := [name for name in grammars if name not in parameters.get("properties", {})]:
         raise RequestError(f"The tool {function['name']} has a grammar for {unknown[0]!r}, which is no argument of it.")
     return ToolSpec(function["name"], function.get("description") or "", closed(parameters), grammars)
@@ -126,7 +145,18 @@ def choose(tools: Sequence[ToolSpec], choice: Any) -> tuple[list[ToolSpec], bool
 
 
 def closed(schema: Any) -> Any:
-    """A JSON schema whose objects have nothing but the properties it names, unless it says otherwise itself."""
+    """A JSON schema whose objects have nothing but the properties it names, unless it says otherwise itself.
+
+    Raises:
+        RequestError: it is nested too deep.
+    """
+    try:
+        return _closed(schema)
+    except RecursionError:
+        raise RequestError("A JSON schema is nested too deep.", hint="Make it simpler, or use $ref.") from None
+
+
+def _closed(schema: Any) -> Any:
     if not isinstance(schema, Mapping):
         return schema
     tight = {key: _CLOSING[key](value) if key in _CLOSING else value for key, value in schema.items()}
@@ -136,51 +166,90 @@ def closed(schema: Any) -> Any:
 
 
 def _each(value: Any) -> Any:
-    return {key: closed(each) for key, each in value.items()} if isinstance(value, Mapping) else value
+    return {key: _closed(each) for key, each in value.items()} if isinstance(value, Mapping) else value
 
 
 def _all(value: Any) -> Any:
-    return [closed(each) for each in value] if isinstance(value, list) else closed(value)
+    return [_closed(each) for each in value] if isinstance(value, list) else _closed(value)
 
 
 # Not inside "allOf": there several schemas describe one object together.
 _CLOSING: dict[str, Callable[[Any], Any]] = {
     "properties": _each, "$defs": _each, "definitions": _each, "patternProperties": _each, "items": _all,
-    "prefixItems": _all, "anyOf": _all, "oneOf": _all, "additionalProperties": closed,
+    "prefixItems": _all, "anyOf": _all, "oneOf": _all, "additionalProperties": _closed,
 }  # fmt: skip
 
 
-def signature(schema: Any, root: JSON | None = None, depth: int = _SIGNATURE_DEPTH) -> str:
-    """A JSON schema in few words, for a prompt: `{"city": string (where), "days": integer, optional}`."""
-    root = schema if root is None else root
+def signature(schema: Any) -> str:
+    """A JSON schema in few words, for a prompt: `{"city": string (where), "days": integer, optional}`.
+
+    At most 2,000 characters: the grammar knows the rest.
+    """
+    return _cut(_words(schema, schema, _SIGNATURE_DEPTH))
+
+
+def _cut(words: Iterable[str]) -> str:
+    """Words up to the limit; a schema that would be written out for ever is not."""
+    text = ""
+    for word in words:
+        text += word
+        if len(text) > _SIGNATURE_LENGTH:
+            return text[:_SIGNATURE_LENGTH] + "…"
+    return text
+
+
+def _words(schema: Any, root: Any, depth: int, inside: tuple[str, ...] = ()) -> Iterator[str]:
+    """A signature word by word; `inside` are the references that are being written out."""
     if not isinstance(schema, Mapping) or depth < 0:
-        return "value"
-    if "$ref" in schema:
-        return signature(_resolve(str(schema["$ref"]), root), root, depth - 1)
-    if "const" in schema or "enum" in schema:
-        return " or ".join(_quoted(value) for value in schema.get("enum", [schema.get("const")]))
-    for key in ("anyOf", "oneOf", "allOf"):
-        if schema.get(key):
-            return " or ".join(dict.fromkeys(signature(each, root, depth - 1) for each in schema[key]))
-    if schema.get("properties"):
-        required = schema.get("required", [])
-        items = schema["properties"].items()
-        return "{" + ", ".join(_property(k, v, k in required, root, depth) for k, v in items) + "}"
+        yield "value"
+    elif "$ref" in schema:
+        yield from _referred(str(schema["$ref"]), root, depth, inside)
+    elif "const" in schema or "enum" in schema:
+        yield " or ".join(_quoted(value) for value in schema.get("enum", [schema.get("const")]))
+    elif key := next((key for key in ("anyOf", "oneOf", "allOf") if schema.get(key)), ""):
+        seen: set[str] = set()
+        for each in schema[key]:
+            if (text := _cut(_words(each, root, depth - 1, inside))) not in seen:
+                yield f" or {text}" if seen else text
+                seen.add(text)
+    elif schema.get("properties"):
+        yield "{"
+        for at, (name, each) in enumerate(schema["properties"].items()):
+            yield (", " if at else "") + f"{_quoted(name)}: "
+            yield from _words(each, root, depth - 1, inside)
+            yield _note(each) + ("" if name in schema.get("required", []) else ", optional")
+        yield "}"
+    elif schema.get("type") == "array":
+        yield "["
+        yield from _words(schema.get("items", {}), root, depth - 1, inside)
+        yield ", ...]"
+    else:
+        yield _kind(schema)
+
+
+def _referred(reference: str, root: Any, depth: int, inside: tuple[str, ...]) -> Iterator[str]:
+    """What a reference leads to, or only its name where that would hold itself."""
+    if reference in inside:
+        yield reference.rpartition("/")[2].removeprefix("#") or "the same"
+    else:
+        yield from _words(_resolve(reference, root), root, depth - 1, (*inside, reference))
+
+
+def _note(schema: Any) -> str:
+    """A property's description."""
+    note = schema.get("description") if isinstance(schema, Mapping) else None
+    return f" ({' '.join(str(note).split())})" if note else ""
+
+
+def _kind(schema: JSON) -> str:
+    """The name of a type."""
     kind = schema.get("type", "value")
-    if kind == "array":
-        return f"[{signature(schema.get('items', {}), root, depth - 1)}, ...]"
     if kind == "object":
         return "{}" if schema.get("additionalProperties") is False else "object"
-    return " or ".join(kind) if isinstance(kind, list) else str(kind)
+    return " or ".join(map(str, kind)) if isinstance(kind, list) else str(kind)
 
 
-def _property(name: str, schema: Any, required: bool, root: JSON, depth: int) -> str:
-    text = f"{_quoted(name)}: {signature(schema, root, depth - 1)}"
-    note = schema.get("description") if isinstance(schema, Mapping) else None
-    return text + (f" ({' '.join(str(note).split())})" if note else "") + ("" if required else ", optional")
-
-
-def _resolve(reference: str, root: JSON) -> Any:
+def _resolve(reference: str, root: Any) -> Any:
     found: Any = root
     for part in reference.removeprefix("#").strip("/").split("/"):
         found = found.get(part, {}) if part and isinstance(found, Mapping) else found

@@ -30,8 +30,13 @@ class StreamParser(Protocol):
     def feed(self, text: str) -> list[AIMessageChunk]:
         """What became certain with this piece."""
 
-    def finish(self) -> list[AIMessageChunk]:
-        """The rest. A call that was cut off becomes an invalid one, so that nobody runs it."""
+    def finish(self, *, shortened: bool = False) -> list[AIMessageChunk]:
+        """The rest. A call that was cut off becomes an invalid one, so that nobody runs it.
+
+        Args:
+            shortened: there was no room for what the model wanted to write. All calls are invalid then: which of them
+                says less than it should, nobody knows.
+        """
 
 
 class Dialect(Protocol):

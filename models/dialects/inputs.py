@@ -6,14 +6,14 @@ author's; it is refused unless every text it can write stands in a JSON string a
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 from phireside.errors import GrammarError
 from phireside.models.grammar import Grammar
-from phireside.models.tools import ToolLike, ToolSpec, spec
+from phireside.models.tools import ToolLike, ToolSpec, specs
 
 # As Python's json.dumps writes it, so that a call reads the same when it comes back as history. What llguidance cannot
 # enforce of a schema (an unknown "format") is left to the tool's own validation.
@@ -42,15 +42,16 @@ def literal(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def checked(tool: ToolLike) -> ToolSpec:
-    """A tool of any kind, if a model can call it.
+def checked(tools: Sequence[ToolLike]) -> list[ToolSpec]:
+    """Tools of any kind, if a model can call them.
 
     Raises:
-        RequestError: its name cannot be used.
-        GrammarError: a grammar of its own cannot be used.
+        RequestError: see `specs`.
+        GrammarError: a grammar of a tool's own cannot be used.
     """
-    found = spec(tool)
-    input_rules("input", found)
+    found = specs(tools)
+    for tool in found:
+        input_rules("input", tool)
     return found
 
 
@@ -82,16 +83,37 @@ def _value_rules(name: str, tool: ToolSpec, key: str, schema: Any) -> list[str]:
         definitions = {k: tool.parameters[k] for k in ("$defs", "definitions") if k in tool.parameters}
         return [f"{name}: {json_rule({**(schema if isinstance(schema, Mapping) else {}), **definitions})}"]
     where = f"The grammar of {tool.name}'s argument {key!r}"
-    if regex := own.get("regex"):  # llguidance escapes what JSON escapes
-        return [f"{name}: {json_rule({'type': 'string', 'pattern': f'^(?:{regex})$'})}"]
-    if lark := own.get("lark"):
+    regex, lark = (own.get("regex"), own.get("lark")) if isinstance(own, Mapping) else (None, None)
+    if isinstance(regex, str) and regex:
+        if problem := _regex_problem(regex):
+            raise GrammarError(f"{where} does not compile: {problem}.", hint="docs/grammars.md shows what can be used.")
+        return [f"{name}: {json_rule(_string(regex))}"]
+    if isinstance(lark, str) and lark:
         if problem := _problem(lark):
             raise GrammarError(f"{where} cannot be used: {problem}.", hint=_HINT)
         return [f'{name}: "\\"" {name}_own "\\""', f"{name}_own: %lark {{\n{lark}\n}}"]
     raise GrammarError(f"{where} is neither {{'lark': …}} nor {{'regex': …}}.")
 
 
+def _string(regex: str) -> dict[str, str]:
+    """The schema of a text that matches as a whole; llguidance escapes what JSON escapes."""
+    return {"type": "string", "pattern": f"^(?:{regex})$"}
+
+
 _HINT = 'An argument stands between JSON quotes: leave out ", \\ and control characters, or use a JSON schema.'
+
+
+@lru_cache(maxsize=64)
+def _regex_problem(regex: str) -> str:
+    """Why a regular expression cannot be used; empty if it can."""
+    from llguidance import LLMatcher  # see _problem
+
+    # Once by itself as well: `a)|(b` is none, but would be one between the brackets.
+    for schema in ({"type": "string", "pattern": regex}, _string(regex)):
+        if problem := LLMatcher.validate_grammar(LLMatcher.grammar_from_lark(f"start: {json_rule(schema)}")):
+            reason = re.search(r"^error: (.+)$", problem, re.MULTILINE)
+            return reason[1] if reason else problem.split("\n")[0]
+    return ""
 
 
 @lru_cache(maxsize=64)

@@ -247,13 +247,12 @@ class NativeParser(Reader):
     def __init__(self, form: CallFormat, calls: bool) -> None:
         super().__init__(self._read_text if calls else self._read_plain)
         self._form = form
-        self._call: CallWriter | None = None
-        self._count = 0
+        self._calls: list[CallWriter] = []
 
-    def finish(self) -> list[AIMessageChunk]:
+    def finish(self, *, shortened: bool = False) -> list[AIMessageChunk]:
         """See `StreamParser`."""
-        if self._call:
-            return self._call.finish()
+        if self._calls:
+            return [chunk for call in self._calls for chunk in call.finish(shortened=shortened)]
         return self._content(len(self._text)) if self._read in (self._read_text, self._read_plain) else []
 
     def _read_plain(self) -> list[AIMessageChunk]:
@@ -272,15 +271,14 @@ class NativeParser(Reader):
         name, middle, rest = self._text.partition(self._form.middle)
         if not middle:
             return []
-        self._call, self._text, self._read = CallWriter(name, self._count), rest, self._read_input
-        self._count += 1
-        return [self._call.begin()]
+        self._calls.append(CallWriter(name, len(self._calls)))
+        self._text, self._read = rest, self._read_input
+        return [self._calls[-1].begin()]
 
     def _read_input(self) -> list[AIMessageChunk]:
-        if not self._call:
-            return []
-        chunks, self._text = self._call.take(self._text) if self._text else ([], "")
-        if self._call.done:
+        call = self._calls[-1]
+        chunks, self._text = call.take(self._text) if self._text else ([], "")
+        if call.done:
             self._read = self._read_between
         return chunks
 

@@ -114,9 +114,9 @@ class ReActParser(Reader):
         super().__init__(self._read_head)
         self._call: CallWriter | None = None
 
-    def finish(self) -> list[AIMessageChunk]:
+    def finish(self, *, shortened: bool = False) -> list[AIMessageChunk]:
         """See `StreamParser`."""
-        return self._call.finish() if self._call else []
+        return self._call.finish(shortened=shortened) if self._call else []
 
     def _read_head(self) -> list[AIMessageChunk]:
         if self._text.startswith(_THOUGHT):

@@ -105,9 +105,9 @@ class CallWriter:
         end = self._scanner.take(text)
         return ([self._chunk(text[:end])] if end else []), text[end:]
 
-    def finish(self) -> list[AIMessageChunk]:
-        """Nothing, or what makes a cut-off call an invalid one."""
-        return [] if self.done else [self._chunk(self._scanner.spoiler)]
+    def finish(self, *, shortened: bool = False) -> list[AIMessageChunk]:
+        """Nothing, or what makes a call an invalid one: it was cut off, or `shortened` to end in time."""
+        return [self._chunk(self._scanner.spoiler)] if shortened or not self.done else []
 
     def _chunk(self, args: str, name: str | None = None, call_id: str | None = None) -> AIMessageChunk:
         piece = tool_call_chunk(name=name, args=args, id=call_id, index=self._index)

@@ -48,6 +48,7 @@ def test_a_list_gives_a_list_and_a_dict_gives_a_dict_that_tells_what_is_missing(
     assert given == {"messages": history, "more": 1}
     assert WindowMemory(0).batch([history, history[:2]]) == [history[-2:], history[:2]]
     assert WindowMemory(0).invoke([("human", "a"), {"role": "user", "content": "b"}]) == [HumanMessage("b")]
+    assert WindowMemory(0).invoke("Hello") == [HumanMessage("Hello")]
 
 
 def test_a_state_in_the_input_is_used_and_handed_on() -> None:
@@ -55,6 +56,9 @@ def test_a_state_in_the_input_is_used_and_handed_on() -> None:
     sent = SummaryMemory().invoke({"messages": dialogue(4), "memory_state": state})
     assert [message.type for message in sent["messages"]] == ["system", "human", "ai"]
     assert (sent["summarized"], sent["memory_state"]) == (6, state)
+    for wrong in ({"summary": "They met."}, "They met.", 0):
+        with pytest.raises(RequestError, match=r"memory_state is .*Pass the MemoryState"):
+            SummaryMemory().invoke({"messages": dialogue(4), "memory_state": wrong})
 
 
 @pytest.mark.parametrize("wrong", [None, 3, {}, {"messages": None}, {"messages": 3}, [3]])

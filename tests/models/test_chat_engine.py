@@ -60,6 +60,43 @@ def test_a_grammar_that_cannot_be_met_is_an_error_before_any_decoding(tiny: Chat
 
 
 @pytest.mark.real
+async def test_the_loop_goes_on_while_a_grammar_compiles_and_leaving_then_frees_the_engine(
+    tiny: ChatGGUF, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, compiles, may_go = engine_of(tiny), threading.Event(), threading.Event()
+
+    def slow(*arguments: Any) -> Any:
+        compiles.set()
+        assert may_go.wait(20)
+        return matcher(*arguments)
+
+    matcher = Grammar.matcher
+    monkeypatch.setattr(Grammar, "matcher", slow)
+    endless = tiny.bind(grammar=Grammar.regex("(?s:.*)"), max_tokens=None)
+    for leaves in (False, True):
+        compiles.clear(), may_go.clear()
+        task = asyncio.create_task(
+            tiny.ainvoke("Hi", grammar=Grammar.regex("a")) if not leaves else endless.ainvoke("Hi")
+        )
+        await asyncio.to_thread(compiles.wait, 20)  # the test would stand still here, were it done in the loop
+        if leaves:
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        may_go.set()
+        if not leaves:
+            assert (await task).text == "a"
+    await asyncio.to_thread(wait_until, lambda: not (engine.stats().running or engine.stats().waiting))
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("grammar", ["text", {"type": "object"}, "", 5])
+def test_a_grammar_that_is_none_is_refused_with_those_there_are(tiny: ChatGGUF, grammar: Any) -> None:
+    with pytest.raises(RequestError, match=r"grammar is .*Use Grammar\.choice"):
+        tiny.invoke("Hi", grammar=grammar)
+
+
+@pytest.mark.real
 def test_forced_tokens_are_reported_and_figures_of_zero_are_not(tiny: ChatGGUF) -> None:
     schema = {"type": "object", "properties": {"name": {"enum": ["Anna"]}}, "required": ["name"]}
     answer = tiny.invoke(FOREVER, grammar=Grammar.json(schema), max_tokens=40)
@@ -99,9 +136,17 @@ def test_n_calls_of_a_tool_have_ids_of_their_own(tiny: ChatGGUF) -> None:
 
 
 @pytest.mark.real
-def test_several_answers_cannot_be_streamed_and_n_must_be_a_number(tiny: ChatGGUF) -> None:
-    with pytest.raises(RequestError, match="cannot be streamed"):
-        list(tiny.stream(FOREVER, n=2))
+async def test_only_generate_gives_several_answers_and_n_must_be_a_number(tiny: ChatGGUF) -> None:
+    message = r"n is 2, but .* Use generate\(\)"
+    for ask in (tiny.invoke, tiny.bind(n=2).invoke, lambda text, **n: list(tiny.stream(text, **n))):
+        with pytest.raises(RequestError, match=message):
+            ask(FOREVER, n=2)
+    for asked in (tiny.ainvoke(FOREVER, n=2), tiny.abatch([FOREVER], n=2)):
+        with pytest.raises(RequestError, match=message):
+            await asked
+    with pytest.raises(RequestError, match=message):
+        tiny.batch([FOREVER], n=2)
+    assert tiny.invoke(FOREVER, n=1).text
     for n in (0, -1, "two"):
         with pytest.raises(RequestError, match="n is"):
             tiny.generate([[HumanMessage("Hi")]], n=n)
@@ -161,6 +206,24 @@ def test_a_marker_in_a_scored_text_stays_text(starter: ChatGGUF) -> None:
     assert not any(opened.runtime.engine.vocabulary.is_control(token) for token in tokens)
 
 
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("messages", "texts", "reason"),
+    [
+        ("Hi", "text", "score was given 'text'.*list of texts"),
+        ("Hi", [1], r"score was given \[1\]"),
+        ("Hi", 5, "score was given 5"),
+        ("Hi", ["a", ""], "Text 2 of 2 is empty"),
+        ([], ["a"], "no messages"),
+    ],
+)
+async def test_what_cannot_be_scored_is_refused(tiny: ChatGGUF, messages: Any, texts: Any, reason: str) -> None:
+    with pytest.raises(RequestError, match=reason):
+        tiny.score(messages, texts)
+    with pytest.raises(RequestError, match=reason):
+        await tiny.ascore(messages, texts)
+
+
 # ---- batches ----
 
 
@@ -196,6 +259,16 @@ def test_a_conversation_may_be_kept_under_a_name(tiny: ChatGGUF) -> None:
     assert answer.usage_metadata["output_tokens"] == 8
     with pytest.raises(RequestError, match="argument kept"):
         tiny.invoke("Hi", kept="x")
+    with pytest.raises(RequestError, match="keep is 5"):
+        tiny.invoke("Hi", keep=5)
+    assert tiny.invoke("Hi", keep=None).text
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("stop", [5, [5], {"a": 1}])
+def test_what_is_no_stop_string_is_refused(tiny: ChatGGUF, stop: Any) -> None:
+    with pytest.raises(RequestError, match=r"stop is .*list of strings"):
+        tiny.invoke("Hi", stop=stop)
 
 
 @pytest.mark.real

@@ -13,9 +13,8 @@ from langchain_core.utils.function_calling import convert_to_json_schema
 from pydantic import BaseModel, Field, ValidationError, field_validator
 from pydantic.v1 import BaseModel as BaseModelV1
 
-from phireside.errors import GrammarError, RequestError
+from phireside.errors import EngineError, GrammarError, RequestError
 from phireside.models import ChatGGUF, Grammar, StopSignal
-from phireside.models.tools import ToolSpec, choose, closed, signature, specs
 from phireside.settings import Settings
 
 
@@ -29,6 +28,12 @@ def add(a: int, b: int) -> int:
 def look_up(query: str) -> str:
     """Search the web."""
     return query
+
+
+@tool
+def spell(word: Annotated[str, Field(max_length=12)]) -> str:
+    """Spell a word."""
+    return word
 
 
 class Person(BaseModel):
@@ -68,61 +73,10 @@ def noise(settings: Settings, tiny_chatml: Path) -> ChatGGUF:
 # ---- binding ----
 
 
-def test_a_choice_is_what_langchain_and_openai_call_it() -> None:
-    tools = specs([add, look_up])
-    every, first = tools, tools[:1]
-    for choice in (None, "auto"):
-        assert choose(tools, choice) == (every, True)
-    for choice in ("any", "required", True):
-        assert choose(tools, choice) == (every, False)
-    for choice in ("none", False):
-        assert choose(tools, choice) == ([], True)
-    for choice in ("add", {"type": "function", "function": {"name": "add"}}, {"type": "tool", "name": "add"}):
-        assert choose(tools, choice) == (first, False)
-
-
-@pytest.mark.parametrize("choice", ["subtract", {"type": "function"}, 7, "", {"function": {"name": None}}])
-def test_a_choice_that_cannot_be_is_refused_with_the_tools_there_are(choice: Any) -> None:
-    with pytest.raises(RequestError, match="add, look_up"):
-        ChatGGUF().bind_tools([add, look_up], tool_choice=choice)
-
-
-def test_two_tools_of_one_name_and_a_servers_tool_are_refused() -> None:
-    with pytest.raises(RequestError, match="Two tools are named 'add'"):
-        specs([add, add])
-    with pytest.raises(RequestError, match="web_search"):
-        ChatGGUF().bind_tools([{"type": "web_search_preview"}])
-
-
 def test_a_grammar_that_cannot_be_used_is_refused_when_it_is_bound() -> None:
     bad = look_up.model_copy(update={"metadata": {"grammars": {"query": {"lark": "start: /.*/"}}}})
     with pytest.raises(GrammarError, match="look_up's argument 'query'"):
         ChatGGUF().bind_tools([bad])
-
-
-def test_schemas_are_closed_where_they_leave_it_open_and_short_in_prompts() -> None:
-    schema = {
-        "type": "object",
-        "properties": {
-            "who": {"$ref": "#/$defs/P"},
-            "tags": {"type": "array", "items": {"enum": ["a", "b"]}, "description": "some\nwords"},
-            "free": {"type": "object", "properties": {}, "additionalProperties": True},
-            "all": {"allOf": [{"properties": {"x": {}}}]},
-        },
-        "required": ["who"],
-        "$defs": {"P": {"type": "object", "properties": {"n": {"type": ["integer", "null"]}}, "required": ["n"]}},
-    }
-    tight = closed(schema)
-    assert tight["additionalProperties"] is False
-    assert tight["$defs"]["P"]["additionalProperties"] is False
-    assert tight["properties"]["free"]["additionalProperties"] is True
-    assert "additionalProperties" not in tight["properties"]["all"]["allOf"][0]
-    assert signature(schema) == (
-        '{"who": {"n": integer or null}, "tags": ["a" or "b", ...] (some words), optional, '
-        '"free": object, optional, "all": {"x": value, optional}, optional}'
-    )
-    endless = {"$defs": {"L": {"type": "object", "properties": {"next": {"$ref": "#/$defs/L"}}}}, "$ref": "#/$defs/L"}
-    assert len(signature(endless)) < 100
 
 
 def test_the_profile_says_that_tools_and_structure_work(settings: Settings, starter_path: Path) -> None:
@@ -144,12 +98,12 @@ def whole(chunks: list[Any]) -> AIMessageChunk:
 @pytest.mark.real
 @pytest.mark.parametrize("seed", range(6))
 def test_even_noise_makes_well_formed_calls(noise: ChatGGUF, seed: int) -> None:
-    bound = noise.bind_tools([add, look_up], tool_choice="any", seed=seed)
+    bound = noise.bind_tools([add, spell], tool_choice="any", seed=seed)
     answer = bound.invoke("Hi")
     assert len(answer.tool_calls) == 1
     assert not answer.invalid_tool_calls
     call = answer.tool_calls[0]
-    expected = {"add": {"a": int, "b": int}, "look_up": {"query": str}}[call["name"]]
+    expected = {"add": {"a": int, "b": int}, "spell": {"word": str}}[call["name"]]
     assert {name: type(value) for name, value in call["args"].items()} == expected
     assert answer.response_metadata["forced_tokens"] > 0
 
@@ -224,6 +178,43 @@ def test_a_stopped_call_is_an_invalid_one(starter: ChatGGUF) -> None:
         assert len(message.invalid_tool_calls) == 1
     cut = bound.invoke("Search for a long poem.", stop=["query"])
     assert (cut.tool_calls, len(cut.invalid_tool_calls)) == ([], 1)
+    assert "stop string" in cut.invalid_tool_calls[0]["error"]
+
+
+@pytest.mark.real
+async def test_a_call_that_max_tokens_shortened_is_an_invalid_one_streamed_too(noise: ChatGGUF) -> None:
+    bound = noise.bind_tools([look_up], tool_choice="look_up", seed=1)
+    asked, later = bound.invoke("Hi"), await bound.ainvoke("Hi")
+    [several] = noise.generate([[HumanMessage("Hi")]], n=2, **bound.kwargs).generations
+    for message in (asked, later, *(generation.message for generation in several)):
+        assert message.response_metadata["finish_reason"] == "length"
+        assert (message.tool_calls, len(message.invalid_tool_calls)) == ([], 1)
+        assert "max_tokens" in message.invalid_tool_calls[0]["error"]
+    streamed = whole(list(bound.stream("Hi")))
+    assert (streamed.tool_calls, len(streamed.invalid_tool_calls)) == ([], 1)
+
+
+class Note(BaseModel):
+    """Something without bounds."""
+
+    text: str
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("method", ["json_schema", "function_calling", "json_mode"])
+async def test_an_answer_that_max_tokens_shortened_is_an_error(noise: ChatGGUF, method: Any) -> None:
+    for schema in (Note, Note.model_json_schema()):
+        chain = noise.with_structured_output(schema, method=method, seed=1)
+        with pytest.raises(EngineError, match=r"shortened.*200 tokens.*Raise max_tokens"):
+            chain.invoke("Hi")
+        with pytest.raises(EngineError, match="Raise max_tokens"):
+            await chain.ainvoke("Hi")
+        with pytest.raises(EngineError, match="Raise max_tokens"):
+            list(chain.stream("Hi"))
+        with pytest.raises(EngineError, match="Raise max_tokens"):
+            [part async for part in chain.astream("Hi")]
+        found = noise.with_structured_output(schema, method=method, include_raw=True, seed=1).invoke("Hi")
+        assert (found["parsed"], type(found["parsing_error"])) == (None, EngineError)
 
 
 @pytest.mark.real
@@ -277,7 +268,7 @@ class Node(BaseModel):
 class Odd(BaseModel):
     """What llguidance cannot enforce is left to pydantic."""
 
-    folder: Path
+    folder: Path = Field(json_schema_extra={"maxLength": 12})
     numbers: set[int] = Field(max_length=3)
     day: datetime.date
 
@@ -336,8 +327,10 @@ def test_raw_and_parsed_come_together(starter: ChatGGUF) -> None:
 
 @pytest.mark.real
 def test_json_mode_without_a_schema_is_some_object(noise: ChatGGUF) -> None:
-    found = noise.with_structured_output(None, method="json_mode", seed=1).invoke("Hi")
-    assert isinstance(found, dict)
+    chain = noise.with_structured_output(None, method="json_mode", include_raw=True, seed=1)
+    found = chain.invoke("Hi")  # noise does not come to an end by itself
+    assert isinstance(json.loads(found["raw"].text), dict)
+    assert (found["parsed"], "max_tokens" in str(found["parsing_error"])) == (None, True)
 
 
 def test_what_cannot_be_asked_for_is_refused() -> None:
@@ -352,10 +345,20 @@ def test_an_answer_in_json_and_tools_go_together(starter: ChatGGUF) -> None:
     form = {"type": "json_schema", "json_schema": {"name": "Person", "schema": Person.model_json_schema()}}
     answer = starter.bind_tools([look_up], tool_choice="none", response_format=form).invoke(ASK)
     assert isinstance(Person.model_validate_json(answer.text), Person)
-    with pytest.raises(RequestError, match="response_format is"):
-        starter.invoke("Hi", response_format={"type": "grammar"})
+    forms: list[Any] = [
+        {"type": "grammar"},
+        {"type": "json_schema"},
+        {"type": "json_schema", "json_schema": {}},
+        "json_schema",
+    ]
+    for form in forms:
+        with pytest.raises(RequestError, match=r"response_format is.*with_structured_output"):
+            starter.invoke("Hi", response_format=form)
 
 
-def test_a_tool_without_a_description_or_arguments_is_one_too() -> None:
-    found = specs([{"type": "function", "function": {"name": "now"}}])
-    assert found == [ToolSpec("now", "", {"type": "object", "properties": {}, "additionalProperties": False})]
+@pytest.mark.real
+def test_a_choice_without_tools_is_refused(noise: ChatGGUF) -> None:
+    for choice in ("any", "add"):
+        with pytest.raises(RequestError, match="the tools are none"):
+            noise.invoke("Hi", tool_choice=choice)
+    assert noise.invoke("Hi", tool_choice="none", max_tokens=2).text

@@ -215,6 +215,15 @@ def test_a_call_that_was_cut_off_is_never_one_that_somebody_could_run(cut: int) 
     assert [c["args"] for c in message.tool_calls] == ([] if cut < end else [{"a": [1, {"b": 'x"y'}], "c": "\\"}])
 
 
+def test_of_an_answer_that_was_shortened_every_call_is_an_invalid_one() -> None:
+    parser = NativeParser(LISTED, True)
+    call = f'add{LISTED.middle}{{"a": 1}}'
+    whole = AIMessageChunk(content="")
+    for chunk in parser.feed(LISTED.opening + call + LISTED.separator + call) + parser.finish(shortened=True):
+        whole += chunk
+    assert (whole.tool_calls, len(whole.invalid_tool_calls)) == ([], 2)
+
+
 # ---- with a model ----
 
 

@@ -117,10 +117,10 @@ def test_a_choice_leaves_only_what_was_chosen(vocabulary: Vocabulary) -> None:
 
 @pytest.mark.real
 def test_a_regex_holds_for_an_argument_with_its_escapes(vocabulary: Vocabulary) -> None:
-    path = checked(
-        {"type": "function", "grammars": {"at": {"regex": r'[a-z/\\"]{1,9}'}}, "function": {
+    [path] = checked(
+        [{"type": "function", "grammars": {"at": {"regex": r'[a-z/\\"]{1,9}'}}, "function": {
             "name": "open", "parameters": {"type": "object", "properties": {"at": {"type": "string"}},
-                                           "required": ["at"]}}}
+                                           "required": ["at"]}}}]
     )  # fmt: skip
     lark = ReAct().lark([path], may_answer=False)
     for text in ("a/b", 'a"b', "a\\b"):
@@ -179,25 +179,36 @@ def test_a_grammar_whose_text_would_need_escapes_is_refused_with_the_reason(lark
         "grammars": {"e": {"lark": lark}},
     }
     with pytest.raises(GrammarError, match=r"The grammar of f's argument 'e'") as caught:
-        checked(written)
+        checked([written])
     assert reason in caught.value.message
 
 
 def test_a_grammar_for_no_argument_or_of_no_kind_is_refused() -> None:
     function = {"name": "f", "parameters": {"type": "object", "properties": {"e": {"type": "string"}}}}
     with pytest.raises(RequestError, match="no argument of it"):
-        checked({"type": "function", "function": function, "grammars": {"x": {"regex": "a"}}})
-    with pytest.raises(GrammarError, match="neither"):
-        checked({"type": "function", "function": function, "grammars": {"e": {"gbnf": "a"}}})
+        checked([{"type": "function", "function": function, "grammars": {"x": {"regex": "a"}}}])
+    for neither in ({"gbnf": "a"}, {"regex": 5}, {"lark": ""}, "a"):
+        with pytest.raises(GrammarError, match="neither"):
+            checked([{"type": "function", "function": function, "grammars": {"e": neither}}])
+
+
+@pytest.mark.parametrize(
+    ("regex", "reason"),
+    [("(", "unclosed group"), ("a)|(b", "unopened group"), ("(?=x)", "look-around"), (r"\1", "back")],
+)
+def test_a_regex_that_does_not_compile_is_refused_with_its_place_and_the_reason(regex: str, reason: str) -> None:
+    function = {"name": "f", "parameters": {"type": "object", "properties": {"e": {"type": "string"}}}}
+    with pytest.raises(GrammarError, match=f"The grammar of f's argument 'e' does not compile: .*{reason}"):
+        checked([{"type": "function", "function": function, "grammars": {"e": {"regex": regex}}}])
 
 
 # ---- reading ----
 
 
-def read(pieces: list[str]) -> AIMessageChunk:
+def read(pieces: list[str], *, shortened: bool = False) -> AIMessageChunk:
     parser = ReActParser()
     whole = AIMessageChunk(content="")
-    for chunk in [chunk for piece in pieces for chunk in parser.feed(piece)] + parser.finish():
+    for chunk in [chunk for piece in pieces for chunk in parser.feed(piece)] + parser.finish(shortened=shortened):
         whole += chunk
     return whole
 
@@ -245,6 +256,12 @@ def test_a_call_that_was_cut_off_is_never_one_that_somebody_could_run(cut: int) 
     message = read([text[:cut]])
     assert len(message.tool_calls) == int(cut == len(text))
     assert message.content == ""
+
+
+def test_a_call_that_was_shortened_is_an_invalid_one_and_an_answer_is_an_answer() -> None:
+    message = read([call("add", '{"a": 1}')], shortened=True)
+    assert (message.tool_calls, [c["name"] for c in message.invalid_tool_calls]) == ([], ["add"])
+    assert read(["Thought: Hm.\nFinal Answer: 4"], shortened=True).content == "4"
 
 
 # ---- as history ----
