@@ -192,3 +192,10 @@ def test_facts_are_merged_once_each_and_bounded() -> None:
     assert merged(old, ["Fact 9."], 3) == ("Fact 3.", "Fact 4.", "Fact 9.")
     assert len(merged((), ["x" * 500], 3)[0]) == facts.LONGEST
     assert merged(old, ["Fact 9."], 0) == ()
+
+
+@pytest.mark.parametrize("budget", [162, 400, 5000])
+def test_what_would_add_nothing_is_not_due_for_ever(budget: int) -> None:
+    messages = [HumanMessage(""), SystemMessage(""), HumanMessage("")]
+    due = SummaryMemory(max_facts=0).due(messages, budget, count, MemoryState("", (), 1))
+    assert due is None or due.covered > 1
