@@ -343,7 +343,9 @@ def check_messages(messages: Sequence[BaseMessage]) -> None:
         raise RequestError("There are no messages to answer.", hint="Send at least one.")
 
 
-def scores(opened: Opened, messages: Sequence[BaseMessage], texts: Sequence[str], priority: Priority) -> list[Score]:
+def scores(
+    opened: Opened, messages: Sequence[BaseMessage], texts: Sequence[str], priority: Priority, timeout: float | None
+) -> list[Score]:
     """See `ChatGGUF.score`."""
     check_messages(messages)
     wrong = isinstance(texts, str) or not isinstance(texts, Sequence)
@@ -355,7 +357,7 @@ def scores(opened: Opened, messages: Sequence[BaseMessage], texts: Sequence[str]
         )
     prompt = Form().render(opened, messages)
     tokens = [opened.encoder.continuation(prompt, text) for text in texts]
-    return opened.runtime.engine.score(opened.encoder.encode(prompt), tokens, priority)
+    return opened.runtime.engine.score(opened.encoder.encode(prompt), tokens, priority, timeout)
 
 
 def _generations(messages: Sequence[AIMessageChunk]) -> list[ChatGenerationChunk]:

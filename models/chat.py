@@ -284,7 +284,7 @@ class ChatGGUF(BaseChatModel):
             Sum of log-probabilities and number of tokens of each. Compare `mean` where the lengths differ.
         """
         given = self._convert_input(messages).to_messages()
-        return scores(self._open(self.model), given, continuations, Priority[self.priority.upper()])
+        return scores(self._open(self.model), given, continuations, Priority[self.priority.upper()], self.timeout)
 
     async def ascore(self, messages: LanguageModelInput, continuations: Sequence[str]) -> list[Score]:
         """See `score`."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 _FIRST_SEARCH, _WIDE_SEARCH, _TIGHT_SEARCH = 10_000, 400, 40  # steps of a walk in search of a route
-_TIGHT = 8  # tokens left beyond the route, below which a mask is checked token by token
+_TIGHT = 8  # tokens left beyond the route, below which a search is short
 _SEARCHES = 4  # for the tokens of a mask near the limit
 _FAR = 4  # times the limit: how long a text is looked for, to say how long it is
 _SHORT_PATIENCE = 0.05  # seconds for a search while an answer is written: the others wait for it
@@ -95,7 +95,10 @@ class Grammar:
             GrammarError: there are none, or one is no text.
         """
         if isinstance(options, str) or not options or not all(isinstance(option, str) for option in options):
-            raise GrammarError(f"A choice needs at least one text, but was given {options!r:.80}.")
+            raise GrammarError(
+                f"A choice is a list of texts, at least one, but was given {options!r:.80}.",
+                hint='Write Grammar.choice(["yes", "no"]).',
+            )
         return cls(_lark("start: TEXT\nTEXT: " + " | ".join(map(json.dumps, dict.fromkeys(options)))), "choice")
 
     @classmethod
@@ -115,8 +118,7 @@ class Grammar:
         """
         return _known_of(tokenizer).begin(self, limit).fork()
 
-    def begin(self, tokenizer: "LLTokenizer", table: Table, limit: int) -> "Matcher":
-        """What `matcher` does, unless it has just been done."""
+    def _begin(self, tokenizer: "LLTokenizer", table: Table, limit: int) -> "Matcher":
         parser = self._compile(tokenizer)
         hints = table.named(self.source)
         route = find_route(parser, table, limit, _FIRST_SEARCH, hints)
@@ -165,7 +167,7 @@ class _Known:
     def __init__(self, tokenizer: "LLTokenizer") -> None:
         table = table_of(tokenizer)
         self.begin: Callable[[Grammar, int], Matcher] = lru_cache(maxsize=64)(
-            lambda grammar, limit: grammar.begin(tokenizer, table, limit)
+            lambda grammar, limit: grammar._begin(tokenizer, table, limit)
         )
 
 

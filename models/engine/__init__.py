@@ -2,8 +2,8 @@
 
 A request's way: `request.py` what is asked and answered; `engine.py` the thread and its queue; `job.py` who listens;
 `batcher.py` one step of the model; `scheduler.py` which tokens go into a batch; `sequences.py` where a prompt starts;
-`disk.py` what of the cache outlives the process; `writing.py` an answer and `scoring.py` probabilities taken from the
-results; `lookup.py` guesses; `text.py` bytes to text; `completion.py` what the caller holds.
+`disk.py` what of the cache outlives the process; `run.py` a request at work, `writing.py` an answer, `scoring.py`
+probabilities; `lookup.py` guesses; `text.py` bytes to text; `completion.py` what the caller holds.
 llama.cpp's side: `library.py`, `vocabulary.py`, `context.py`, `sampler.py`; `machine.py` threads and files.
 """
 

@@ -15,6 +15,7 @@ from phireside.models.engine.context import NO_SLOT, Context, Weights
 from phireside.models.engine.disk import StateFiles
 from phireside.models.engine.job import Job
 from phireside.models.engine.request import Priority, Request, ScoreRequest
+from phireside.models.engine.run import Run
 from phireside.models.engine.scheduler import plan_step
 from phireside.models.engine.scoring import Scoring, plan_waves
 from phireside.models.engine.sequences import Sequence, SequencePool, common_prefix
@@ -23,8 +24,6 @@ from phireside.models.engine.writing import Writing
 from phireside.settings import EngineSettings
 
 log = logging.getLogger(__name__)
-
-Run = Writing | Scoring
 
 _BRANCHES, _RECURRENT_BRANCHES = 64, 8  # sequences for scoring; a recurrent state has a fixed size, however short
 _WORTH_READING = 64  # tokens that a file on disk must save

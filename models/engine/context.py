@@ -39,7 +39,6 @@ class Weights:
         params.n_gpu_layers = settings.n_gpu_layers
         params.load_mode = 1 if settings.use_mmap else 0
         self.pointer = load_model(path, params)
-        self.n_ctx_train: int = self._lib.llama_model_n_ctx_train(self.pointer)
         # A recurrent state cannot be cut back to a prefix.
         self.recurrent = bool(
             self._lib.llama_model_is_recurrent(self.pointer) or self._lib.llama_model_is_hybrid(self.pointer)

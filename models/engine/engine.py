@@ -57,7 +57,7 @@ class Stats:
 
 
 class Engine:
-    """A model file, served. Loads at the first request, or by `load()`.
+    """A model file, served. Loads at the first request, or by `load()`. Close it: what is dropped stays in memory.
 
     Args:
         path: a GGUF file.
@@ -130,7 +130,11 @@ class Engine:
         return completions
 
     def score(
-        self, prefix: Sequence[int], continuations: Sequence[Sequence[int]], priority: Priority = Priority.PERSON
+        self,
+        prefix: Sequence[int],
+        continuations: Sequence[Sequence[int]],
+        priority: Priority = Priority.PERSON,
+        timeout: float | None = None,
     ) -> list[Score]:
         """How probable each continuation of a prefix is: one prefill, then one batch for all of them.
 
@@ -138,9 +142,11 @@ class Engine:
             prefix: at least one token.
             continuations: at least one token each; any number.
             priority: as for a `Request`.
+            timeout: seconds it may take, waiting included.
 
         Raises:
-            As for `submit`.
+            EngineError: it took longer.
+            Others as for `submit`.
         """
         if not continuations:
             return []
@@ -149,9 +155,14 @@ class Engine:
         job = self._job(request, events.put)
         self._put(job)
         try:
-            event = events.get()
+            event = events.get(timeout=timeout)
+        except queue.Empty:
+            raise EngineError(
+                f"Scoring {len(continuations)} continuations took longer than {timeout} s.",
+                hint="Raise timeout, or score fewer at once.",
+            ) from None
         finally:
-            job.cancel()  # nothing, if it has ended; else the caller was interrupted
+            job.cancel()  # nothing, if it has ended; else nobody waits for it any more
         if isinstance(event, Failed):
             raise event.error
         return list(cast(Scored, event).scores)  # nobody else can cancel it

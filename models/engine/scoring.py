@@ -12,24 +12,18 @@ from typing import cast
 from phireside.models.engine.context import BatchItem, Context
 from phireside.models.engine.job import Job
 from phireside.models.engine.request import FinishReason, Score, Scored, ScoreRequest, Usage
+from phireside.models.engine.run import Run
 from phireside.models.engine.sequences import Sequence, SequencePool
 
 
-class Scoring:
+class Scoring(Run):
     """A `ScoreRequest` that has a sequence. It counts as reading from first to last.
 
     Args:
-        job: the request.
-        sequence: holds the first `cached` tokens of the prefix.
-        cached: tokens of the prefix that need not be evaluated.
-        restored: of these, how many were read from disk.
-        context: where it is evaluated.
-        pool: whose the sequence is.
+        job, sequence, cached, restored, context, pool: see `Run`; the prompt is the prefix.
         waves: the continuations by number, as `plan_waves` has them.
         branches: ids of sequences that nobody else uses meanwhile, as many as the largest wave has continuations.
     """
-
-    reading = True
 
     def __init__(
         self,
@@ -42,21 +36,18 @@ class Scoring:
         waves: list[range],
         branches: range,
     ) -> None:
+        super().__init__(job, sequence, cached, restored, context, pool)
         request = cast(ScoreRequest, job.request)
-        self.job, self.sequence, self.priority = job, sequence, request.priority
-        self._context, self._pool, self._branches = context, pool, branches
-        self._prefix, self._continuations = request.tokens, request.continuations
+        self._prefix, self._continuations, self._branches = request.tokens, request.continuations, branches
         self._unread: list[int] = list(self._prefix[cached:])
         self._wave: list[tuple[int, int]] = []  # (continuation, position of a token in it) still to be evaluated
         self._waves = waves
         self._first: list[float] = []  # log-probabilities of the first tokens, which follow the prefix itself
         self._rest = [0.0] * len(self._continuations)  # of the tokens after them
-        self._cached, self._restored = cached, restored
-        self._started = time.monotonic()
 
     @property
     def pending(self) -> Items[object]:
-        """What it has to evaluate next."""
+        """See `Run`."""
         return self._unread or self._wave
 
     def items(self, count: int) -> list[BatchItem]:

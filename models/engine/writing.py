@@ -11,22 +11,18 @@ from phireside.models.engine.context import BatchItem, Context
 from phireside.models.engine.job import Job
 from phireside.models.engine.lookup import Lookup
 from phireside.models.engine.request import Ended, FinishReason, Request, Text, Usage
+from phireside.models.engine.run import Run
 from phireside.models.engine.sampler import Sampler
 from phireside.models.engine.sequences import Sequence, SequencePool, common_prefix
 from phireside.models.engine.text import TextStream
 from phireside.models.engine.vocabulary import Vocabulary
 
 
-class Writing:
+class Writing(Run):
     """A `Request` that has a sequence.
 
     Args:
-        job: the request.
-        sequence: holds the first `cached` tokens of the prompt.
-        cached: tokens of the prompt that need not be evaluated.
-        restored: of these, how many were read from disk.
-        context: where it is evaluated.
-        pool: whose the sequence is.
+        job, sequence, cached, restored, context, pool: see `Run`.
         vocabulary: turns tokens into text.
         draft_tokens: most tokens guessed in one step.
     """
@@ -42,40 +38,41 @@ class Writing:
         vocabulary: Vocabulary,
         draft_tokens: int,
     ) -> None:
-        request = cast(Request, job.request)
-        self.job, self.sequence, self._vocabulary = job, sequence, vocabulary
-        self._context, self._pool = context, pool
-        self.priority, self.reading = request.priority, True
+        super().__init__(job, sequence, cached, restored, context, pool)
+        request, self._vocabulary = cast(Request, job.request), vocabulary
         self._matcher, self._forced = job.matcher, 0
         self._opening = self._force()  # what a grammar forces at once is read together with the prompt
-        self.pending = [*request.tokens[cached:], *self._opening]
-        self._certain = len(self.pending)  # of the pending ones: those that are no guess
+        self._pending = [*request.tokens[cached:], *self._opening]
+        self._certain = len(self._pending)  # of the pending ones: those that are no guess
         self._sampler = Sampler(vocabulary.size, request.sampling, [*request.tokens, *self._opening])
         self._lookup = Lookup(request.tokens, draft_tokens)
         self._text = TextStream(request.stop)
         self._generated: list[int] = []
-        self._cached, self._restored = cached, restored
         self._drafted = self._accepted = 0
-        self._started = time.monotonic()
         self._first = self._last = 0.0
+
+    @property
+    def pending(self) -> list[int]:
+        """See `Run`."""
+        return self._pending
 
     def items(self, count: int) -> list[BatchItem]:
         """The next `count` pending tokens; logits are wanted from the last certain one on."""
         start, sequence = len(self.sequence.tokens), self.sequence.id
         return [
             BatchItem(token, start + i, sequence, i >= self._certain - 1)
-            for i, token in enumerate(self.pending[:count])
+            for i, token in enumerate(self._pending[:count])
         ]
 
     def advance(self, count: int, first: int) -> bool:
         """`count` pending tokens were evaluated as the batch's items from `first` on; True if the answer ended."""
-        certain, guesses = self.pending[: min(count, self._certain)], self.pending[self._certain : count]
+        certain, guesses = self._pending[: min(count, self._certain)], self._pending[self._certain : count]
         self.sequence.extend(certain)
         if count < self._certain:
-            del self.pending[:count]
+            del self._pending[:count]
             self._certain -= count
             return False
-        self.pending, self._certain = [], 0
+        self._pending, self._certain = [], 0
         ended = self._open() or self._write_on(guesses, first + len(certain) - 1)
         if guesses:  # those that were wrong are in the cache still
             self._pool.rewind(self.sequence)
@@ -84,7 +81,7 @@ class Writing:
     def recover(self) -> None:
         """A batch was broken off: what it had evaluated of this sequence is forgotten, and is evaluated again."""
         if lost := self._pool.rewind(self.sequence):
-            self.pending[:0] = lost
+            self._pending[:0] = lost
             self._certain += len(lost)
             self.reading, self._cached, self._restored = True, 0, 0
 
@@ -98,7 +95,7 @@ class Writing:
         elif reason == "length" and self._text.stopped and not stopped:
             reason = "stop"  # its last characters were a stop string
         prompt, now = len(self.job.request.tokens), time.monotonic()
-        unread = 0 if self._first else max(0, len(self.pending) - len(self._opening))
+        unread = 0 if self._first else max(0, len(self._pending) - len(self._opening))
         usage = Usage(
             finish_reason=reason,
             prompt_tokens=prompt,
@@ -179,5 +176,5 @@ class Writing:
     def _go_on_with(self, certain: list[int]) -> None:
         """These are to be evaluated next, and guesses after them."""
         guesses = self._lookup.guess(self.job.limit - len(self._generated) - 1)
-        self.pending, self._certain = certain + guesses, len(certain)
+        self._pending, self._certain = certain + guesses, len(certain)
         self._drafted += len(guesses)

@@ -33,18 +33,6 @@ LONG = 30  # seconds; more than any test takes
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[ConversationStore]:
-    opened = ConversationStore(f"sqlite:///{tmp_path / 'chat.db'}")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def conversation(store: ConversationStore) -> str:
-    return store.create().id
-
-
-@pytest.fixture
 def opened(store: ConversationStore) -> Iterator[Callable[[Memory], Chat]]:
     """Chats with a memory, closed at the end."""
     chats: list[Chat] = []

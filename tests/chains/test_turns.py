@@ -30,22 +30,10 @@ LONG = 30  # seconds; more than any test takes
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[ConversationStore]:
-    opened = ConversationStore(f"sqlite:///{tmp_path / 'chat.db'}")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def chat(store: ConversationStore) -> Iterator[Chat]:
     conversations = Chat(store)
     yield conversations
     conversations.close()
-
-
-@pytest.fixture
-def conversation(store: ConversationStore) -> str:
-    return store.create().id
 
 
 def ended(turn: Turn) -> Turn:

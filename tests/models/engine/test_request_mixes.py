@@ -235,24 +235,35 @@ def test_forks_grammars_and_scores_are_what_each_gets_alone(
                 list(islice(answers[number], wish.patience))
                 answers[number].cancel()
         for request, answer in zip(requests, answers, strict=True):
-            check_fork(crowded, alone, counts, request, answer)
+            check_fork(crowded, alone, judge, counts, request, answer)
     for wish, heard in scored:
         check_scores(judge, wish, heard.result(60))
     wait_until(lambda: is_idle(crowded))
     assert crowded.stats().cells_used <= CROWDED.cache_tokens
 
 
-def check_fork(crowded: Engine, alone: Alone, counts: dict[str, int], request: Request, answer: Completion) -> None:
-    """The tokens are those of the same request alone, or its beginning; a grammar's text is always one of its own."""
+def check_fork(
+    crowded: Engine, alone: Alone, judge: Judge, counts: dict[str, int], request: Request, answer: Completion
+) -> None:
+    """The tokens are those of the same request alone, or its beginning; a grammar's text is always one of its own.
+
+    Where greedy ones differ, the judge says whether two logits were that close; draws, and choices under a grammar, are
+    counted.
+    """
     "".join(answer)
     assert answer.ended
     usage, tokens = answer.ended.usage, answer.ended.tokens
     expected = alone.tokens(request)
     cancelled = usage.finish_reason == "cancelled"
     counts["answers"] += 1
-    counts["near-ties"] += tokens != (expected[: len(tokens)] if cancelled else expected)
+    differs = tokens != (expected[: len(tokens)] if cancelled else expected)
+    counts["near-ties"] += differs
+    if differs and request.sampling == GREEDY and not request.grammar:
+        assert judge.doubt(request.tokens, tokens) < NEAR
     assert usage.generated_tokens == len(tokens) <= request.max_tokens
-    assert usage.forced_tokens + usage.accepted_tokens >= 0 == usage.restored_tokens
+    assert usage.accepted_tokens <= usage.drafted_tokens
+    assert usage.forced_tokens <= (usage.generated_tokens if request.grammar else 0)
+    assert usage.restored_tokens == 0
     if request.grammar:
         matcher = request.grammar.matcher(crowded.vocabulary.guide, request.max_tokens)
         matcher.consume(tokens)

@@ -12,7 +12,7 @@ from engine_tools import GREEDY, NEAR, SMALL, Judge, ask, begin_scores, is_idle,
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phireside.errors import ContextOverflowError, EngineBusyError, EngineClosedError, RequestError
+from phireside.errors import ContextOverflowError, EngineBusyError, EngineClosedError, EngineError, RequestError
 from phireside.models.engine import Engine, Priority, Request, Score, Scored
 from phireside.models.engine.scoring import plan_waves
 from phireside.settings import EngineSettings
@@ -290,3 +290,10 @@ def test_no_wave_ends_early(lengths: list[int], branches: int, tokens: int) -> N
     for wave in waves[:-1]:
         size = sum(lengths[number] - 1 for number in range(wave.start, wave.stop + 1))
         assert len(wave) == branches or size > tokens
+
+
+def test_scores_that_take_too_long_are_given_up(engine: Engine) -> None:
+    with pytest.raises(EngineError, match="longer than 0"):
+        engine.score((300, 301, 302), [(1, 2), (3,)], timeout=0)
+    wait_until(lambda: is_idle(engine))
+    assert len(engine.score((300, 301, 302), [(1, 2), (3,)], timeout=60)) == 2
