@@ -41,7 +41,10 @@ async def facts_in(
     try:
         if isinstance(model, ChatGGUF):
             asked: dict[str, Any] = {"grammar": Grammar.json(SCHEMA), "max_tokens": max_tokens, "temperature": 0.0}
-            found = json.loads((await model.ainvoke(list(messages), config, **asked)).text)
+            answer = await model.ainvoke(list(messages), config, **asked)
+            found = json.loads(answer.text)
+            if answer.response_metadata.get("finish_reason") == "length":
+                del found["facts"][-1:]  # it was ended for want of tokens, perhaps in the middle of a number
         else:
             found = await model.with_structured_output(SCHEMA).ainvoke(list(messages), config)
         return [fact for fact in found["facts"] if isinstance(fact, str)]

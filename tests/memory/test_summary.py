@@ -1,6 +1,7 @@
 """`SummaryMemory`: the book's prompt, one step after another, bounded; facts beside it; nothing lost on the way."""
 
 import re
+from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
@@ -9,6 +10,7 @@ from rehearsed import CALL, Rehearsed, count, dialogue, rehearsed
 from phireside.errors import EngineError
 from phireside.memory import MemoryState, SummaryMemory, facts
 from phireside.memory.facts import merged, stated
+from phireside.models import ChatGGUF
 
 ROOM = 5000
 MET = [HumanMessage("My name is Maarten. What is 1 + 1?"), AIMessage("It is 2.")]
@@ -199,3 +201,16 @@ def test_what_would_add_nothing_is_not_due_for_ever(budget: int) -> None:
     messages = [HumanMessage(""), SystemMessage(""), HumanMessage("")]
     due = SummaryMemory(max_facts=0).due(messages, budget, count, MemoryState("", (), 1))
     assert due is None or due.covered > 1
+
+
+class Cut(ChatGGUF):
+    """A model whose tokens ran out in the last fact."""
+
+    async def ainvoke(self, *_: Any, **__: Any) -> AIMessage:
+        return AIMessage(
+            '{"facts": ["Ann is 32.", "Ann was born in 19"]}', response_metadata={"finish_reason": "length"}
+        )
+
+
+async def test_a_fact_that_was_cut_short_is_not_kept() -> None:
+    assert await facts.facts_in(Cut(), [HumanMessage("Who is Ann?")], 10, {}) == ["Ann is 32."]
