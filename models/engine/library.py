@@ -6,10 +6,13 @@ This folder holds the only code that touches `llama_cpp`. Knows nothing of what 
 import functools
 import logging
 import os
+import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
 
 from phireside.errors import ModelLoadError
 
@@ -18,8 +21,27 @@ log = logging.getLogger("phireside.llama")
 _LEVELS = {3: logging.INFO, 4: logging.INFO}  # ggml's warnings and errors; what matters of them we raise ourselves
 _complaints: deque[str] = deque(maxlen=3)  # its last errors, for the message when a file cannot be loaded
 
+T = TypeVar("T")
+_making = threading.RLock()
 
-@functools.cache
+
+def _once(make: Callable[[], T]) -> Callable[[], T]:
+    """A function that makes its value once, also if several threads ask at the same time.
+
+    functools.cache alone lets them all make it, and llama.cpp's own globals are not guarded: two threads in
+    `llama_print_system_info` corrupt the heap.
+    """
+    made = functools.cache(make)
+
+    @functools.wraps(make)
+    def one() -> T:
+        with _making:
+            return made()
+
+    return one
+
+
+@_once
 def llama() -> ModuleType:
     """llama.cpp's bindings, imported at first use, with its log going to `logging`.
 
@@ -65,7 +87,7 @@ class BuildInfo:
     features: str
 
 
-@functools.cache
+@_once
 def build_info() -> BuildInfo:
     """Version of llama-cpp-python, whether it can offload to a GPU, and llama.cpp's own list of CPU features."""
     lib = llama()
