@@ -87,3 +87,7 @@ class ConversationNotFoundError(StoreError):
 
 class TurnRunningError(PhiresideError):
     """A conversation is asked something while its last answer is still being written."""
+
+
+class ToolError(PhiresideError):
+    """A tool could not do what it was asked; an agent shows it to the model, which may try otherwise."""
