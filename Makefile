@@ -44,7 +44,11 @@ bench: ## The benchmarks against their peers (docs/performance.md)
 	@$(INSTALL) bench
 	@for file in $(BENCHMARKS); do echo "==> $$file"; $(VENV)/bin/python $$file || exit 1; done
 	@mkdir -p build && $(VENV)/bin/python benchmarks/engine/run_all.py --results build/engine.jsonl
+	@if [ -d "$(DATA)" ]; then $(VENV)/bin/python benchmarks/memory.py --data "$(DATA)"; \
+	  $(VENV)/bin/python benchmarks/reasoning.py --data "$(DATA)"; fi
 
+# Where benchmarks/README.md says what it holds.
+DATA ?= ../shared/data
 BENCHMARKS := benchmarks/decode.py benchmarks/chat_turns.py benchmarks/threads.py
 
 clean: ## Remove what was built, but not .venv and no data

@@ -33,10 +33,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("extra", choices=["starter", "dev", "bench"])
     parser.add_argument("--wheel", action="store_true", help="install a built wheel, as a user would get it")
-    parser.add_argument("--browser", action="store_true", help="make sure that there is a Chromium for the tests")
+    parser.add_argument("--browser", action="store_true", help="make sure that the tests find Chromium and PostgreSQL")
     args = parser.parse_args()
     if args.browser:
         find_browser()
+        find_postgres()
     make_venv()
     if args.wheel:
         install_wheel(args.extra)
@@ -125,16 +126,26 @@ def find_browser() -> None:
     """Install Debian's Chromium where that is possible; otherwise say what to install (its tests are then skipped)."""
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     mac = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
-    if any(map(shutil.which, names)) or mac.exists():
-        return
+    if not any(map(shutil.which, names)) and not mac.exists():
+        install_package("the browser tests", "chromium", "fonts-liberation")
+
+
+def find_postgres() -> None:
+    """The same with PostgreSQL. The tests start a server of their own; Debian's, on port 5432, is not touched."""
+    if not shutil.which("initdb") and not any(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
+        install_package("the tests on PostgreSQL", "postgresql")
+
+
+def install_package(tests: str, *packages: str) -> None:
+    """Install Debian's packages for some tests if we may, or say how."""
     if shutil.which("apt-get") and os.geteuid() == 0:
-        say("Installing Debian's chromium for the browser tests")
+        say(f"Installing Debian's {packages[0]} for {tests}")
         quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        subprocess.run(["apt-get", "update", "-qq"], check=True, env=quiet)
-        packages = ["chromium", "fonts-liberation"]
-        subprocess.run(["apt-get", "install", "-qq", "-y", "--no-install-recommends", *packages], check=True, env=quiet)
-    else:
-        say("No Chromium found: the browser tests will be skipped. To run them: sudo apt-get install chromium")
+        install = ["install", "-qq", "-y", "--no-install-recommends", *packages]
+        done = [subprocess.run(["apt-get", *what], check=False, env=quiet) for what in (["update", "-qq"], install)]
+        if done[-1].returncode == 0:
+            return
+    say(f"There is no {packages[0]}: {tests} will be skipped. To run them: sudo apt-get install {packages[0]}")
 
 
 def pip(*arguments: str) -> None:

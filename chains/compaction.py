@@ -1,17 +1,21 @@
-"""What a memory does after an answer, in the background: given up as soon as it would be in somebody's way.
+"""What is done after an answer, in the background: given up as soon as it would be in somebody's way.
 
-The turns are saved already, and a state is saved only when it is complete. So nothing is lost when the model fails, the
-next question comes, or the process dies: what was not done is due again after the next answer.
+Facts are looked for in what the person said, then the memory does what is due. The turns are saved already, and a state
+or a message's facts are saved only when complete. So nothing is lost when the model fails, the next question comes, or
+the process dies: what was not done is due again after the next answer.
 """
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Sequence
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import HumanMessage, SystemMessage
+from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
+from phireside.chains.remembering import Remembering
 from phireside.errors import PhiresideError
 from phireside.memory import ConversationStore, Memory, counter_of
+from phireside.memory.told import with_facts
 from phireside.models import ChatGGUF
 
 log = logging.getLogger(__name__)
@@ -22,24 +26,23 @@ class Compactor:
 
     Args:
         store: where conversations and states are kept.
-        memory: what is to be done.
+        remembering: what is done about facts.
     """
 
-    def __init__(self, store: ConversationStore, memory: Memory) -> None:
-        self._store, self._memory = store, memory
+    def __init__(self, store: ConversationStore, remembering: Remembering) -> None:
+        self._store, self._remembering = store, remembering
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
-    def start(self, conversation_id: str, model: BaseChatModel, system: str) -> None:
+    def start(self, conversation_id: str, model: BaseChatModel, system: str, memory: Memory) -> None:
         """Begin what is due; returns at once.
 
         Args:
             conversation_id: whose turn has ended.
             model: who answered; it goes on at the priority of background work.
             system: the system prompt of the turn: it takes some of the budget.
+            memory: what chose the messages of the turn.
         """
-        if not self._memory.compacts:
-            return
-        task = asyncio.ensure_future(self._run(conversation_id, model, system))
+        task = asyncio.ensure_future(self._run(conversation_id, model, system, memory))
         self._tasks[conversation_id] = task
         task.add_done_callback(lambda done: self._forget(conversation_id, done))
 
@@ -63,29 +66,47 @@ class Compactor:
         if self._tasks.get(conversation_id) is done:
             del self._tasks[conversation_id]
 
-    async def _run(self, conversation_id: str, model: BaseChatModel, system: str) -> None:
-        try:
-            await self._compact(conversation_id, model, system)
-        except PhiresideError as error:
-            log.warning("Conversation %s was not summarised: %s", conversation_id, error)
-        except Exception:  # a model's own errors, e.g. of a server: the person has the answer, and nothing is lost
-            log.exception("Conversation %s was not summarised", conversation_id)
-
-    async def _compact(self, conversation_id: str, model: BaseChatModel, system: str) -> None:
+    async def _run(self, conversation_id: str, model: BaseChatModel, system: str, memory: Memory) -> None:
         if isinstance(model, ChatGGUF):
             model = model.model_copy(update={"priority": "background"})
+        await _logged(conversation_id, "searched for facts", self._remembering.learn(conversation_id, model))
+        if memory.compacts:
+            await _logged(conversation_id, "summarised", self._compact(conversation_id, model, system, memory))
+
+    async def _compact(self, conversation_id: str, model: BaseChatModel, system: str, memory: Memory) -> None:
         # Read before the messages: if turns are saved in between, what is made of them is refused.
         as_of = (await asyncio.to_thread(self._store.get, conversation_id)).updated_at
         history = await asyncio.to_thread(self._store.messages, conversation_id)
         state = await asyncio.to_thread(self._store.memory_state, conversation_id)
-        messages = [SystemMessage(system), *history] if system.strip() else history
-        budget, count_tokens = await asyncio.to_thread(self._memory.budget_for, model), counter_of(model)
-        before = state
-        async for made in self._memory.updates(messages, budget, count_tokens, state, model):
-            await asyncio.to_thread(self._store.save_memory_state, conversation_id, made, as_of=as_of)
-            state = made
-        if state is not before and isinstance(model, ChatGGUF):
+        known = await asyncio.to_thread(self._store.facts.chosen, conversation_id) or []
+        budget, count_tokens = await asyncio.to_thread(memory.budget_for, model), counter_of(model)
+        first, messages = state, prompt(with_facts(system, known), history)
+        while compaction := await asyncio.to_thread(memory.due, messages, budget, count_tokens, state):
+            made = await memory.compact(compaction, model)
+            keep = self._store.save_memory_state  # refused if a fact of `state` was forgotten meanwhile
+            state = await asyncio.to_thread(keep, conversation_id, made, as_of=as_of, before=state)
+        if state is first:
+            return
+        choose = self._remembering.choose_again
+        known = await asyncio.to_thread(choose, conversation_id, history, budget, count_tokens)
+        if isinstance(model, ChatGGUF):
             # The next prompt begins otherwise now: the engine reads it up to the question while nobody waits for that.
-            next_one = [*messages, HumanMessage("…")]
-            sent = await asyncio.to_thread(self._memory.select, next_one, budget, count_tokens, state)
+            next_one = [*prompt(with_facts(system, known), history), HumanMessage("…")]
+            sent = await asyncio.to_thread(memory.select, next_one, budget, count_tokens, state)
             await model.ainvoke(sent.messages, max_tokens=1, keep=conversation_id)
+            await asyncio.to_thread(self._remembering.check, conversation_id, known)
+
+
+def prompt(system: str, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+    """The messages behind a system prompt, if there is one."""
+    return [SystemMessage(system), *messages] if system.strip() else list(messages)
+
+
+async def _logged(conversation_id: str, what: str, work: Awaitable[None]) -> None:
+    """The work; its failure is a line in the log: the person has the answer, and nothing is lost."""
+    try:
+        await work
+    except PhiresideError as error:
+        log.warning("Conversation %s was not %s: %s", conversation_id, what, error)
+    except Exception:  # a model's own errors, e.g. of a server
+        log.exception("Conversation %s was not %s", conversation_id, what)

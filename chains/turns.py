@@ -8,15 +8,26 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage
 from langchain_core.messages.utils import message_chunk_to_message
 
-from phireside.chains.compaction import Compactor
-from phireside.errors import EngineClosedError, EngineError, PhiresideError, RequestError, StoreError, TurnRunningError
-from phireside.memory import BufferMemory, ConversationStore, Memory, Selection, budget_of, counter_of
+from phireside.chains.compaction import Compactor, prompt
+from phireside.chains.remembering import Remembering
+from phireside.errors import (
+    ContextOverflowError,
+    EngineClosedError,
+    EngineError,
+    PhiresideError,
+    RequestError,
+    StoreError,
+    TurnRunningError,
+)
+from phireside.memory import BufferMemory, ConversationStore, Fact, Memory, Selection, budget_of, counter_of
+from phireside.memory.told import with_facts
 from phireside.models import ChatGGUF, StopSignal
 
 log = logging.getLogger(__name__)
@@ -32,24 +43,32 @@ class Turn:
         conversation_id: whose turn it is.
         question: what was asked.
         at: position of the message that the question replaces; None = a new turn at the end.
+        memory: what chooses the messages that are sent.
         text: the answer so far.
         state: "done" and "stopped" turns are saved; a "failed" one, or one stopped before its first word, is not.
         answer: the saved answer, with usage; its finish_reason "cancelled" marks a stopped one.
         error: why it failed.
         left_out: messages of the conversation that did not fit into the context.
         summarized: messages of it that were sent as a summary.
+        facts: the long-term facts about the person that the prompt had.
         context: what the model's context was used for (`Budget.report`), in tokens; empty if nobody knows its size.
     """
 
     def __init__(
-        self, conversation_id: str, question: HumanMessage, at: int | None, cancel: Callable[[], None]
+        self,
+        conversation_id: str,
+        question: HumanMessage,
+        at: int | None,
+        memory: Memory,
+        cancel: Callable[[], None],
     ) -> None:
-        self.conversation_id, self.question, self.at = conversation_id, question, at
+        self.conversation_id, self.question, self.at, self.memory = conversation_id, question, at, memory
         self.text = ""
         self.state: State = "waiting"
         self.answer: AIMessage | None = None
         self.error: PhiresideError | None = None
         self.left_out = self.summarized = 0
+        self.facts: list[Fact] = []
         self.context: dict[str, int] = {}
         self.seen: int | None = None  # messages of the conversation when `at` was chosen
         self.signal: StopSignal | None = None  # reaches the engine, where there is one
@@ -97,11 +116,17 @@ class Chat:
         store: where conversations are kept.
         memory: which messages are sent; by default everything that fits. What it makes of old messages is made after
             an answer, in the background, and is given up when the next question comes.
+        state_dir: where models keep their KV state (`Settings.state_dir`): of prompts that had a fact which the person
+            then edits or forgets, it is deleted there. That of models which this chat has asked is always known.
     """
 
-    def __init__(self, store: ConversationStore, memory: Memory | None = None) -> None:
+    def __init__(
+        self, store: ConversationStore, memory: Memory | None = None, *, state_dir: Path | None = None
+    ) -> None:
         self.store, self._memory = store, memory or BufferMemory()
-        self._compactor = Compactor(store, self._memory)
+        self._remembering = Remembering(store)
+        self._remembering.state_dirs |= {state_dir} if state_dir else set()
+        self._compactor = Compactor(store, self._remembering)
         self._turns: dict[str, Turn] = {}
         self._lock = threading.Lock()
         self._closed = False
@@ -118,6 +143,7 @@ class Chat:
         system: str = "",
         at: int | None = None,
         seen: int | None = None,
+        memory: Memory | None = None,
     ) -> Turn:
         """Ask; returns at once.
 
@@ -125,9 +151,11 @@ class Chat:
             conversation_id: an existing conversation.
             text: the question.
             model: who answers, with its sampling.
-            system: the system prompt; empty = the model's own.
+            system: the system prompt; empty = the model's own, unless there are facts to tell: many templates have one
+                system text only, and then the facts are it.
             at: position of the user message that is replaced, with all that follow it (edit, regenerate).
             seen: messages that the person saw when choosing `at`; if there are others by now, nothing is replaced.
+            memory: which messages are sent in this turn, and what is made of them after it; None = the chat's.
 
         Raises:
             RequestError: the text is empty.
@@ -144,7 +172,8 @@ class Chat:
                     "This conversation is being answered already.", hint="Wait for the answer, or stop it."
                 )
             cancelled = asyncio.Event()
-            turn = Turn(conversation_id, HumanMessage(text), at, lambda: self._call(cancelled.set))
+            chooser = memory or self._memory
+            turn = Turn(conversation_id, HumanMessage(text), at, chooser, lambda: self._call(cancelled.set))
             turn.seen = seen
             self._turns[conversation_id] = turn
             asyncio.run_coroutine_threadsafe(self._run(turn, model, system, cancelled), self._loop)
@@ -187,6 +216,20 @@ class Chat:
 
     async def _run(self, turn: Turn, model: BaseChatModel, system: str, cancelled: asyncio.Event) -> None:
         """Answer until it ends or is stopped, save, and only then tell."""
+        state: State = "failed"
+        try:
+            state = await self._outcome(turn, model, system, cancelled)
+            await asyncio.to_thread(self._remembering.check, turn.conversation_id, turn.facts)
+        except Exception:
+            log.exception("After the turn of conversation %s something failed", turn.conversation_id)
+        finally:
+            with self._lock:
+                del self._turns[turn.conversation_id]
+                if turn.answer and not self._closed:  # it waits for this coroutine, so the answer is seen first
+                    self._compactor.start(turn.conversation_id, model, system, turn.memory)
+            turn.update(state=state)
+
+    async def _outcome(self, turn: Turn, model: BaseChatModel, system: str, cancelled: asyncio.Event) -> State:
         await self._compactor.stop(turn.conversation_id)
         chunks: list[AIMessageChunk] = []
         signal = turn.signal = StopSignal() if isinstance(model, ChatGGUF) else None
@@ -212,11 +255,7 @@ class Chat:
         except Exception as error:  # a model's own errors, e.g. of a server: the person must see them, not the log only
             log.exception("A turn failed")
             turn.error, state = EngineError(f"The model failed: {error}.", hint="Try again."), "failed"
-        with self._lock:
-            del self._turns[turn.conversation_id]
-            if turn.answer and not self._closed:  # it waits for this coroutine, so the person sees the answer first
-                self._compactor.start(turn.conversation_id, model, system)
-        turn.update(state=state)
+        return state
 
     async def _answer(
         self,
@@ -226,6 +265,8 @@ class Chat:
         chunks: list[AIMessageChunk],
     ) -> None:
         turn.update(state="reading")
+        if isinstance(model, ChatGGUF):
+            self._remembering.state_dirs.add(model.settings.state_dir)
         selection = await asyncio.to_thread(self._select, turn, model, system)
         turn.left_out, turn.summarized = selection.left_out, selection.summarized
         own: dict[str, Any] = {"stop_signal": turn.signal, "keep": turn.conversation_id} if turn.signal else {}
@@ -245,12 +286,28 @@ class Chat:
                     hint="It was changed in another window: open it again.",
                 )
             history = history[: turn.at]
-        messages: list[BaseMessage] = [SystemMessage(system)] if system.strip() else []
-        messages += [*history, turn.question]
         budget, count_tokens = budget_of(model), counter_of(model)
-        state = self.store.memory_state(turn.conversation_id, at=turn.at)
-        selection = self._memory.select(messages, self._memory.budget_for(model), count_tokens, state)
-        turn.context = budget.use(selection, count_tokens).report() if budget else {}
+        room, state = turn.memory.budget_for(model), self.store.memory_state(turn.conversation_id, at=turn.at)
+        told = self._remembering.told(turn.conversation_id, history, turn.question.text, room, count_tokens)
+
+        def select(facts: Sequence[Fact]) -> Selection:
+            messages = prompt(with_facts(system, facts), [*history, turn.question])
+            return turn.memory.select(messages, room, count_tokens, state)
+
+        try:
+            selection = select(told)
+        except ContextOverflowError:
+            if not told:
+                raise
+            told, selection = [], select([])  # a long question is worth more than facts
+        turn.facts = told
+        if budget:
+            turn.context = budget.use(selection, count_tokens).report()
+            whole, own = (count_tokens(prompt(text, [turn.question])) for text in (with_facts(system, told), system))
+            if told and not system.strip():  # some templates put in their own then, which may be longer
+                own = min(own, count_tokens([SystemMessage(""), turn.question]))
+            turn.context["memory"] += whole - own
+            turn.context["system"] -= whole - own
         return selection
 
     async def _save(self, turn: Turn, answer: AIMessage) -> None:
@@ -268,7 +325,7 @@ def _joined(chunks: Sequence[AIMessageChunk], turn: Turn, *, stopped: bool) -> A
     message = message_chunk_to_message(whole)
     if not isinstance(message, AIMessage):
         raise EngineError(f"The model answered with a {type(message).__name__}.", hint="Use a chat model.")
-    sent = {"left_out": turn.left_out, "summarized": turn.summarized, "context": turn.context}
+    sent = {"left_out": turn.left_out, "summarized": turn.summarized, "facts": len(turn.facts), "context": turn.context}
     marks = ({"finish_reason": "cancelled"} if stopped else {}) | {name: what for name, what in sent.items() if what}
     message.response_metadata = {**message.response_metadata, **marks}
     return message

@@ -96,6 +96,7 @@ class Settings(BaseSettings):
     system_prompt: str = Field(
         "You are a helpful assistant.", description="System prompt of a chat that has none of its own; empty = none."
     )
+    memory: str = Field("buffer", description="Which messages a chat sends: buffer, window, summary or summary_buffer.")
     engine: EngineSettings = EngineSettings()
     # What may hold a password or a key is kept out of repr() and of error messages.
     database_url: str = Field(

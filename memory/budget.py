@@ -13,6 +13,7 @@ from langchain_core.tools import BaseTool
 
 from phireside.errors import ContextOverflowError
 from phireside.memory.state import CountTokens, Selection
+from phireside.memory.turns import is_system
 from phireside.models import ChatGGUF
 
 UNLIMITED = sys.maxsize
@@ -66,12 +67,14 @@ class Budget:
 
         Args:
             selection: the prompt.
-            count_tokens: as it was counted with; called three times with a few messages.
+            count_tokens: as it was counted with; called at most four times with a few messages.
         """
         *others, question = selection.messages
-        system = [m for m in others if isinstance(m, SystemMessage) and m is not selection.note]
+        system = [m for m in others if is_system(m) and m is not selection.note]
         note = [selection.note] if selection.note else []
         alone = count_tokens([question])
+        if system:  # without one some templates put in their own, which may be longer
+            alone = min(alone, count_tokens([SystemMessage(""), question]))
         with_system = count_tokens([*system, question]) if system else alone
         with_note = count_tokens([*system, *note, question]) if note else with_system
         rest = selection.tokens - with_note + alone

@@ -11,13 +11,21 @@ pay: `phireside.memory` imports this module when a memory is first asked for.
 import asyncio
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any, Final, NotRequired
 
-from langchain.agents.middleware.types import AgentMiddleware, AgentState, ModelRequest, ModelResponse, PrivateStateAttr
+from langchain.agents.middleware.types import (
+    AgentMiddleware,
+    AgentState,
+    ExtendedModelResponse,
+    ModelRequest,
+    ModelResponse,
+    PrivateStateAttr,
+)
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, convert_to_messages
 from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig
+from langgraph.types import Command
 
 from phireside.errors import NotSupportedError, RequestError
 from phireside.memory.budget import UNLIMITED, budget_of, counter_of
@@ -26,11 +34,20 @@ from phireside.memory.state import NOTHING, Compaction, CountTokens, MemoryState
 STATE_KEY = "memory_state"
 """Where a chain's input may hold a `MemoryState`, and where an agent keeps its own."""
 
+ROOM_KEY: Final = "memory_room"
+"""See `MemoryAgentState`."""
+
 
 class MemoryAgentState(AgentState[Any]):
-    """An agent's state with a memory's beside the messages; saved by the agent's checkpointer as plain data."""
+    """An agent's state with a memory's beside the messages; saved by the agent's checkpointer as plain data.
+
+    Attributes:
+        memory_state: a `MemoryState`.
+        memory_room: tokens that the agent's prompt has for messages; its system prompt and tools have the others.
+    """
 
     memory_state: NotRequired[Annotated[dict[str, Any], PrivateStateAttr]]
+    memory_room: NotRequired[Annotated[int, PrivateStateAttr]]
 
 
 class Memory(Runnable[Any, Any], AgentMiddleware[MemoryAgentState, Any, Any]):
@@ -166,17 +183,27 @@ class Memory(Runnable[Any, Any], AgentMiddleware[MemoryAgentState, Any, Any]):
 
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
-    ) -> ModelResponse[Any]:
+    ) -> ExtendedModelResponse[Any]:
         """The model gets the selection; the agent's state keeps all messages."""
-        selection = self._selection(request)
-        return _marked(handler(_with(request, selection)), selection)
+        selection, command = self._chosen(request)
+        return ExtendedModelResponse(_marked(handler(_with(request, selection)), selection), command)
 
     async def awrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
-    ) -> ModelResponse[Any]:
+    ) -> ExtendedModelResponse[Any]:
         """See `wrap_model_call`."""
-        selection = await asyncio.to_thread(self._selection, request)
-        return _marked(await handler(_with(request, selection)), selection)
+        selection, command = await asyncio.to_thread(self._chosen, request)
+        return ExtendedModelResponse(_marked(await handler(_with(request, selection)), selection), command)
+
+    def _chosen(self, request: ModelRequest[Any]) -> tuple[Selection, Command[Any] | None]:
+        """The selection, and a note of how much room it has: after the answer nobody knows the agent's tools."""
+        selection = self._selection(request)
+        if not self.compacts:
+            return selection, None
+        room = self.budget_for(request.model)
+        if room != UNLIMITED:
+            room -= selection.tokens - counter_of(request.model)(_with(request, selection).messages)
+        return selection, Command(update={ROOM_KEY: room})
 
     def _selection(self, request: ModelRequest[Any]) -> Selection:
         system = [request.system_message] if request.system_message else []

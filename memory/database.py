@@ -3,14 +3,16 @@
 SQLite runs in WAL mode: readers never wait for a writer. A writing transaction begins with BEGIN IMMEDIATE, because one
 that reads first and asks for the lock later fails at once when somebody else wrote in between, however long the busy
 timeout. `synchronous=FULL` syncs the log at every commit: a turn that was shown as saved survives a power cut too, not
-only the end of the process, for some milliseconds in a turn that took seconds.
+only the end of the process, for some milliseconds in a turn that took seconds. `secure_delete=ON` writes zeros over
+what is deleted; what the log still has of it goes with `scrub`. Versions 1 and 2 did not write zeros.
 """
 
+import logging
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,21 @@ from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event,
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from phireside.errors import StoreError
-from phireside.memory.schema import SCHEMA_VERSION, memory_states, metadata, schema_version
+from phireside.memory.schema import (
+    SCHEMA_VERSION,
+    conversation_facts,
+    facts,
+    facts_switch,
+    forgotten_facts,
+    memory_states,
+    metadata,
+    schema_version,
+)
+
+log = logging.getLogger(__name__)
 
 BUSY_SECONDS = 30.0
+SCRUB_SECONDS = 10.0
 
 _SCHEMA_LOCK = 0x50484952  # "PHIR": our number among PostgreSQL's advisory locks
 
@@ -64,6 +78,9 @@ class Database:
         self._engine = _engine(address, self.is_sqlite)
         if self.is_sqlite:
             _create_file(address)
+        # SQLite's readers see one moment anyway; PostgreSQL's default is a new one with every statement.
+        one_moment = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        self._reading = self._engine.execution_options(**one_moment)
         self._writing = self._engine.execution_options(immediate=True)
         try:
             self._prepare_tables()
@@ -73,12 +90,12 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A transaction that only reads.
+        """A transaction that only reads; all of it sees the database as it was at its first statement.
 
         Raises:
             StoreError: any fault of the database.
         """
-        with self._faults(), self._engine.begin() as connection:
+        with self._faults(), self._reading.begin() as connection:
             yield connection
 
     @contextmanager
@@ -90,6 +107,46 @@ class Database:
         """
         with self._faults(), self._turnstile, self._writing.begin() as connection:
             yield connection
+
+    def scrub(self, seconds: float | None = None) -> None:
+        """Empty SQLite's log into the file, so that what was deleted is in neither. Waits for others who read it.
+
+        PostgreSQL keeps the bytes of deleted rows until its own VACUUM.
+
+        Args:
+            seconds: how long others are waited for; None = `SCRUB_SECONDS`.
+
+        Raises:
+            StoreError: another program has read for longer; the deletion itself is saved.
+        """
+        deadline = time.monotonic() + (SCRUB_SECONDS if seconds is None else seconds)
+        while self.is_sqlite and not self._emptied():
+            if time.monotonic() > deadline:
+                raise StoreError(
+                    f"It is deleted, but the log of {self.where} still has its bytes.",
+                    hint="Close the other program that reads the database: the log goes when all have closed it.",
+                )
+            time.sleep(0.01)
+
+    def try_scrub(self) -> None:
+        """`scrub` while somebody waits: if that takes too long, it is left to the next one or to `close`."""
+        try:
+            self.scrub(SCRUB_SECONDS / 50)
+        except StoreError as error:
+            log.warning("%s", error)
+
+    def _emptied(self) -> bool:
+        """Whether nobody was in the way. It is not waited for here, because that would keep writers out."""
+        with self._faults(), self._turnstile, closing(self._engine.raw_connection()) as connection:
+            cursor = connection.cursor()
+            cursor.execute("PRAGMA busy_timeout=0")
+            try:
+                return not cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            except sqlite3.OperationalError as error:
+                raise DBAPIError(None, None, error) from error
+            finally:
+                cursor.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000:.0f}")
+                cursor.close()
 
     def close(self) -> None:
         """Close all connections; SQLite then folds its log into the file. A second call does nothing."""
@@ -108,6 +165,8 @@ class Database:
     def _prepare_tables(self) -> None:
         with self.reading() as connection:
             version = _version(connection)
+        if version in _MIGRATIONS:
+            self._rewrite()
         if version is None or version in _MIGRATIONS:
             with self.writing() as connection:
                 if not self.is_sqlite:
@@ -124,6 +183,21 @@ class Database:
                 hint="A newer Phireside wrote it: upgrade this one, or set PHIRESIDE_DATABASE_URL to another database.",
             )
 
+    def _rewrite(self) -> None:
+        """Write SQLite's file anew, without what versions before `secure_delete` left in it. Before the migration: if
+        the process dies, it is done at the next start."""
+        if not self.is_sqlite:
+            return
+        try:
+            with self._faults(), self._turnstile, closing(self._engine.raw_connection()) as connection:
+                try:
+                    connection.cursor().execute("VACUUM")
+                except sqlite3.Error as error:
+                    raise DBAPIError(None, None, error) from error
+        except StoreError as error:  # e.g. the disk has no room for a copy
+            log.warning("Deleted text may still be in the free pages of an old database. %s", error)
+        self.try_scrub()
+
     def _create_tables(self, connection: Connection) -> int:
         strangers = set(metadata.tables) & set(inspect(connection).get_table_names())
         if strangers:
@@ -132,6 +206,7 @@ class Database:
                 hint="Set PHIRESIDE_DATABASE_URL to a database of its own for Phireside.",
             )
         metadata.create_all(connection)
+        connection.execute(facts_switch.insert().values(enabled=False))
         connection.execute(schema_version.insert().values(version=SCHEMA_VERSION))
         return SCHEMA_VERSION
 
@@ -140,8 +215,14 @@ def _add_memory_states(connection: Connection) -> None:
     memory_states.create(connection, checkfirst=False)
 
 
+def _add_facts(connection: Connection) -> None:
+    for table in (facts, facts_switch, conversation_facts, forgotten_facts):
+        table.create(connection, checkfirst=False)
+    connection.execute(facts_switch.insert().values(enabled=False))
+
+
 # By the version that they begin with. Each is in one transaction with the new version's number.
-_MIGRATIONS: dict[int, Callable[[Connection], None]] = {1: _add_memory_states}
+_MIGRATIONS: dict[int, Callable[[Connection], None]] = {1: _add_memory_states, 2: _add_facts}
 
 
 def _version(connection: Connection) -> int | None:
@@ -204,7 +285,7 @@ def _engine(address: URL, is_sqlite: bool) -> Engine:
 def _set_up_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # sqlite3 would begin transactions on its own, and too late: _begin_sqlite does
     _switch_to_wal(connection, time.monotonic() + BUSY_SECONDS)
-    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
+    for pragma in ("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}").close()
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TypeAlias
 
 from sqlalchemy import (
+    Boolean,
     Column,
     DateTime,
     Dialect,
@@ -21,7 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 2  # 1: no memory_states
+SCHEMA_VERSION = 3  # 1: no memory_states; 2: no facts
 
 JSON: TypeAlias = "dict[str, JSON] | list[JSON] | str | int | float | bool | None"
 
@@ -76,4 +77,41 @@ memory_states = Table(
     Column("summary", Text, nullable=False),
     Column("facts", Text, nullable=False),  # JSON list
     UniqueConstraint("conversation_id", "covered"),
+)
+
+# What the person stated about themselves, for all conversations. The source's text is read from `messages`: a copy of
+# it would outlive them.
+facts = Table(
+    "facts",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("id", String(32), nullable=False, unique=True),
+    Column("text", Text, nullable=False),
+    Column("folded_text", Text, nullable=False),
+    Column("conversation_id", ForeignKey(conversations.c.id, ondelete="SET NULL"), index=True),
+    Column("position", Integer),  # NULL: the message was replaced, or its conversation deleted
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("edited", Boolean, nullable=False),
+)
+
+facts_switch = Table("facts_switch", metadata, Column("enabled", Boolean, nullable=False))  # one row
+
+conversation_facts = Table(
+    "conversation_facts",
+    metadata,
+    Column("conversation_id", ForeignKey(conversations.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("looked", Integer, nullable=False),  # messages in which facts were looked for
+    Column("chosen", Text),  # JSON list of facts' ids that its prompts have; NULL: not chosen yet
+)
+
+# Where messages say what the person has forgotten or corrected, so that it is not found there once more. Not what they
+# say: that goes with the message. No foreign key, for checking it locks a conversation too late (remembered.py).
+forgotten_facts = Table(
+    "forgotten_facts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("conversation_id", String(32), nullable=False, index=True),
+    Column("position", Integer, nullable=False),  # of the message
+    Column("first", Integer, nullable=False),  # character of its folded text, from 1 on
+    Column("length", Integer, nullable=False),
 )

@@ -59,6 +59,8 @@ class Compaction:
         max_tokens: of the new summary.
         characters: of one message's text that are shown to the model; None = all. Only a turn that is too long for the
             model by itself is shortened, and the text says so.
+        shown: how many messages are shown to it, the first and the last ones; None = all. Only where a turn has so many
+            that shortening them is not enough, and the text says so.
     """
 
     before: MemoryState
@@ -66,3 +68,4 @@ class Compaction:
     covered: int
     max_tokens: int
     characters: int | None = None
+    shown: int | None = None

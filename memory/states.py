@@ -3,6 +3,7 @@
 The newest is in force. When messages that it covers are replaced it goes, and the one before it comes back.
 """
 
+from collections.abc import Callable
 from typing import cast
 
 from sqlalchemy import Connection, select
@@ -38,6 +39,23 @@ def add(connection: Connection, conversation_id: str, state: MemoryState) -> Non
     older = select(memory_states.c.covered).where(mine).order_by(memory_states.c.covered.desc()).offset(KEPT).limit(1)
     if (last := connection.scalar(older)) is not None:
         connection.execute(memory_states.delete().where(mine, memory_states.c.covered <= last))
+
+
+def replace_facts(connection: Connection, same: Callable[[str], bool], text: str | None) -> None:
+    """Put a text in the place of the facts that are the same, in all states of all conversations; None = drop them."""
+    rows = connection.execute(select(memory_states.c.id, memory_states.c.facts).where(memory_states.c.facts != "[]"))
+    for row in rows.all():
+        before = cast(list[str], from_json(row.facts))
+        after = [text if same(fact) else fact for fact in before]
+        if after != before:
+            values = {"facts": to_json([fact for fact in dict.fromkeys(after) if fact is not None])}
+            connection.execute(memory_states.update().where(memory_states.c.id == row.id).values(values))
+
+
+def having(connection: Connection, same: Callable[[str], bool]) -> set[str]:
+    """The conversations that have a fact that is the same in one of their states."""
+    rows = connection.execute(select(memory_states.c.conversation_id, memory_states.c.facts)).all()
+    return {row.conversation_id for row in rows if any(map(same, cast(list[str], from_json(row.facts))))}
 
 
 def forget(connection: Connection, conversation_id: str, covered: int) -> None:

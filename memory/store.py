@@ -7,15 +7,15 @@ one database at once. Knows nothing of models and of what is sent to them.
 import builtins
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, func, or_, select
 
-from phireside.errors import ConversationNotFoundError, StoreError
-from phireside.memory import export, states
+from phireside.errors import StoreError
+from phireside.memory import export, forgotten, remembered, states
 from phireside.memory.database import Database
 from phireside.memory.encoding import (
     column_text,
@@ -25,6 +25,8 @@ from phireside.memory.encoding import (
     message_to_data,
     to_json,
 )
+from phireside.memory.remembered import FactStore
+from phireside.memory.rows import conversation_row, switch_row
 from phireside.memory.schema import JSON, conversations, messages
 from phireside.memory.state import MemoryState
 
@@ -58,12 +60,16 @@ class ConversationStore:
         url: `sqlite:////path/to/file.db` (created with its folder if missing), `sqlite://` (in memory) or
             `postgresql://user:password@host/database`.
 
+    Attributes:
+        facts: what the person stated about themselves, for all conversations; off in a new database.
+
     Raises:
         StoreError: here and in every method: the database cannot be opened, read or written; the hint says what to do.
     """
 
     def __init__(self, url: str) -> None:
         self._database = Database(url)
+        self.facts = FactStore(self._database)
 
     def create(self, title: str = "", **options: JSON) -> Conversation:
         """A new, empty conversation. Without a title it gets one from its first user message."""
@@ -78,7 +84,7 @@ class ConversationStore:
         }
         with self._database.writing() as connection:
             connection.execute(conversations.insert().values(row))
-            return _conversation(_row(connection, conversation_id))
+            return _conversation(conversation_row(connection, conversation_id))
 
     def list(self, query: str = "", limit: int = 200) -> builtins.list[Conversation]:
         """The conversations with the newest turns first.
@@ -108,12 +114,12 @@ class ConversationStore:
             ConversationNotFoundError: there is none with that id (any longer). So do all methods below.
         """
         with self._database.reading() as connection:
-            return _conversation(_row(connection, conversation_id))
+            return _conversation(conversation_row(connection, conversation_id))
 
     def messages(self, conversation_id: str) -> builtins.list[BaseMessage]:
         """All messages, in order."""
         with self._database.reading() as connection:
-            return _messages(connection, _row(connection, conversation_id).id)
+            return _messages(connection, conversation_row(connection, conversation_id).id)
 
     def save_turn(
         self,
@@ -137,13 +143,18 @@ class ConversationStore:
         """
         records = [_record(message) for message in messages]
         with self._database.writing() as connection:
-            row = _row(connection, conversation_id, lock=True)
-            start = _make_room(connection, row.id, at, expected)
+            row = conversation_row(connection, conversation_id, lock=True)
+            before = [] if at is None else _messages(connection, row.id)
+            start = _make_room(connection, row.id, at, expected, records)
             if at is not None:
-                states.forget(connection, row.id, _spoken(connection, row.id, at))
-            title = row.title or default_title(messages)
+                states.forget(connection, row.id, _spoken(before[:at]))
+            title = row.title
+            if title in ("", default_title(before)):
+                title = default_title([*before[:at], *messages])
             _insert(connection, row.id, start, records)
             _update(connection, row.id, title=title, folded_title=fold(title), updated_at=datetime.now(UTC))
+        if at is not None and at < len(before):
+            self._database.try_scrub()
 
     def memory_state(self, conversation_id: str, *, at: int | None = None) -> MemoryState:
         """What a memory last made of the conversation; the empty state if nothing.
@@ -153,58 +164,76 @@ class ConversationStore:
             at: position from which messages are about to be replaced: then of those before it only.
         """
         with self._database.reading() as connection:
-            row = _row(connection, conversation_id)
-            covered = None if at is None else _spoken(connection, row.id, at)
+            row = conversation_row(connection, conversation_id)
+            covered = None if at is None else _spoken(_messages(connection, row.id)[:at])
             return states.newest(connection, row.id, covered)
 
-    def save_memory_state(self, conversation_id: str, state: MemoryState, *, as_of: datetime | None = None) -> None:
+    def save_memory_state(
+        self,
+        conversation_id: str,
+        state: MemoryState,
+        *,
+        as_of: datetime | None = None,
+        before: MemoryState | None = None,
+    ) -> MemoryState:
         """Keep a state beside the conversation, until messages that it covers are replaced.
 
         Args:
             conversation_id: the conversation.
             state: what a memory made of it.
             as_of: `updated_at` of the conversation that it was made of; None = it is not checked.
+            before: the state that it goes on from; None = it is not checked.
+
+        Returns:
+            The state as it is kept: without facts that the person has forgotten or corrected.
 
         Raises:
-            StoreError: turns were saved since then, or it covers more messages than there are.
+            StoreError: turns were saved since then, `before` is no longer in force (a fact of it was forgotten), or
+                it covers more messages than there are.
         """
         with self._database.writing() as connection:
-            row = _row(connection, conversation_id, lock=True)
+            row = conversation_row(connection, conversation_id, lock=True)
+            switch_row(connection)
+            facts = forgotten.without(connection, row.id, state.facts)
             count = _count(connection, row.id)
-            if (as_of is not None and row.updated_at != as_of) or not 0 < state.covered <= count:
+            changed = as_of not in (None, row.updated_at) or before not in (None, states.newest(connection, row.id))
+            if changed or not 0 < state.covered <= count:
                 raise StoreError(
                     f"The summary of {state.covered} messages was not kept: the conversation changed and has {count}.",
                     hint="It was changed in another window; its turns are there, and will be summarised again.",
                 )
-            states.add(connection, row.id, state)
+            states.add(connection, row.id, replace(state, facts=tuple(facts)))
+            return states.newest(connection, row.id)
 
     def rename(self, conversation_id: str, title: str) -> None:
         """Set the title (one line, at most 200 characters); an empty one brings the default title back."""
         with self._database.writing() as connection:
-            row = _row(connection, conversation_id, lock=True)
+            row = conversation_row(connection, conversation_id, lock=True)
             title = _one_line(title) or default_title(_messages(connection, row.id))
             _update(connection, row.id, title=title, folded_title=fold(title))
 
     def set_options(self, conversation_id: str, **options: JSON) -> None:
         """Set these options; others stay as they are."""
         with self._database.writing() as connection:
-            row = _row(connection, conversation_id, lock=True)
+            row = conversation_row(connection, conversation_id, lock=True)
             _update(connection, row.id, options=to_json(_options(row) | options))
 
     def delete(self, conversation_id: str) -> None:
-        """Delete a conversation and its messages."""
+        """Delete a conversation and its messages. Facts learned from it stay, without their source."""
         with self._database.writing() as connection:
-            row = _row(connection, conversation_id, lock=True)
+            row = conversation_row(connection, conversation_id, lock=True)
+            remembered.replaced(connection, row.id, 0, [])
             connection.execute(conversations.delete().where(conversations.c.id == row.id))
+        self._database.try_scrub()
 
     def export_markdown(self, conversation_id: str) -> str:
         """The conversation to read: title, roles, text; a stopped answer is marked as one."""
-        conversation, history = self._whole(conversation_id)
+        conversation, history, _ = self._whole(conversation_id)
         return export.to_markdown(conversation.title, conversation.created_at, conversation.options, history)
 
     def export_json(self, conversation_id: str) -> str:
-        """The conversation with everything that is stored of it; messages in LangChain's form."""
-        conversation, history = self._whole(conversation_id)
+        """The conversation with everything that is stored of it; messages in LangChain's form, its memory as it is."""
+        conversation, history, state = self._whole(conversation_id)
         return to_json(
             {
                 "format": "phireside-conversation",
@@ -215,6 +244,7 @@ class ConversationStore:
                 "updated_at": conversation.updated_at.isoformat(),
                 "options": conversation.options,
                 "messages": [message_to_data(message) for message in history],
+                "memory": asdict(state) if state.covered else None,
             },
             indent=2,
         )
@@ -223,10 +253,10 @@ class ConversationStore:
         """Close the connections. A second call does nothing; any other method then raises StoreError."""
         self._database.close()
 
-    def _whole(self, conversation_id: str) -> tuple[Conversation, builtins.list[BaseMessage]]:
+    def _whole(self, conversation_id: str) -> tuple[Conversation, builtins.list[BaseMessage], MemoryState]:
         with self._database.reading() as connection:
-            row = _row(connection, conversation_id)
-            return _conversation(row), _messages(connection, row.id)
+            row = conversation_row(connection, conversation_id)
+            return _conversation(row), _messages(connection, row.id), states.newest(connection, row.id)
 
     def _contains(self, column: ColumnElement[str], needle: str) -> ColumnElement[bool]:
         # Not LIKE: it has wildcards to escape, and SQLite refuses patterns of more than 50,000 bytes.
@@ -250,18 +280,6 @@ def _one_line(text: str) -> str:
     return " ".join(column_text(text).split())[:MAX_TITLE_LENGTH]
 
 
-def _row(connection: Connection, conversation_id: str, *, lock: bool = False) -> Row[Any]:
-    wanted: Select[Any] = select(conversations).where(conversations.c.id == column_text(conversation_id))
-    # SQLite's BEGIN IMMEDIATE holds the whole database already, and SQLAlchemy leaves FOR UPDATE out there.
-    row = connection.execute(wanted.with_for_update() if lock else wanted).one_or_none()
-    if row is None:
-        raise ConversationNotFoundError(
-            f"There is no conversation {column_text(conversation_id)[:40]!r}.",
-            hint="It may have been deleted in another window: choose one from the list.",
-        )
-    return row
-
-
 def _conversation(row: Row[Any]) -> Conversation:
     return Conversation(row.id, row.title, row.created_at, row.updated_at, _options(row))
 
@@ -282,16 +300,22 @@ def _count(connection: Connection, conversation_id: str) -> int:
     return connection.scalar(select(func.coalesce(func.max(messages.c.position) + 1, 0)).where(mine)) or 0
 
 
-def _spoken(connection: Connection, conversation_id: str, at: int) -> int:
-    """How many messages before a position a state can cover: system messages are not counted."""
-    return sum(not isinstance(message, SystemMessage) for message in _messages(connection, conversation_id)[:at])
+def _spoken(history: Sequence[BaseMessage]) -> int:
+    """How many of these messages a state can cover: system messages are not counted."""
+    return sum(not isinstance(message, SystemMessage) for message in history)
 
 
 def _record(message: BaseMessage) -> dict[str, object]:
     return {"payload": to_json(message_to_data(message)), "folded_text": fold(message.text)}
 
 
-def _make_room(connection: Connection, conversation_id: str, at: int | None, expected: int | None) -> int:
+def _make_room(
+    connection: Connection,
+    conversation_id: str,
+    at: int | None,
+    expected: int | None,
+    records: Sequence[dict[str, object]],
+) -> int:
     """Delete the messages from position `at` on; the position at which the next ones are to be written."""
     count = _count(connection, conversation_id)
     if expected is not None and count != expected:
@@ -306,6 +330,7 @@ def _make_room(connection: Connection, conversation_id: str, at: int | None, exp
             f"A turn cannot be saved at position {at}: the conversation has {count} messages.",
             hint="It was changed in another window: open it again.",
         )
+    remembered.replaced(connection, conversation_id, at, [str(record["payload"]) for record in records])
     mine = messages.c.conversation_id == conversation_id
     connection.execute(messages.delete().where(mine, messages.c.position >= at))
     return at

@@ -6,30 +6,44 @@ The summary is incremental: the model is shown the last one and the turns since,
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from typing import Any
 
 from langchain.agents.middleware.types import ModelRequest
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    ChatMessage,
+    FunctionMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+)
 from langchain_core.runnables import RunnableConfig
 from langgraph.constants import TAG_NOSTREAM
 
-from phireside.errors import ContextOverflowError, EngineError, RequestError
+from phireside.errors import ContextOverflowError, EngineBusyError, EngineClosedError, EngineError, RequestError
 from phireside.memory import facts
-from phireside.memory.budget import counter_of
-from phireside.memory.contract import STATE_KEY, Memory, MemoryAgentState, state_of
+from phireside.memory.budget import UNLIMITED, counter_of
+from phireside.memory.contract import ROOM_KEY, STATE_KEY, Memory, MemoryAgentState, state_of
 from phireside.memory.state import NOTHING, Compaction, CountTokens, MemoryState, Selection
-from phireside.memory.turns import Tails, first_where, is_finished, newest_that_fit, position_of, spoken, turn_starts
+from phireside.memory.turns import (
+    Tails,
+    first_where,
+    is_finished,
+    is_human,
+    is_system,
+    newest_that_fit,
+    position_of,
+    spoken,
+    turn_starts,
+)
 from phireside.models import ChatGGUF
 
 SUMMARY_ASK = "New summary:"
-FACTS_ASK = (
-    "No new summary. Instead list the facts that the Human stated about themselves in the new lines: names, numbers "
-    'and dates, each as a short sentence. Answer with JSON: {"facts": [...]}, an empty list if there are none.'
-)
 log = logging.getLogger(__name__)
 _SHORTEST = 16  # characters of a message, below which it is not shortened further
 _PER_TOKEN = 8  # characters; no language has more in a token on average
@@ -41,7 +55,8 @@ class SummaryMemory(Memory):
 
     Args:
         max_tokens: of the summary; never more than a quarter of the prompt's budget.
-        max_facts: facts carried beside it; 0 = none are looked for.
+        max_facts: facts carried beside it, and sent as far as they fit into a quarter of the budget, the newest first;
+            0 = none are looked for.
         model, budget: see `Memory`. An agent needs the model here.
 
     Raises:
@@ -70,7 +85,7 @@ class SummaryMemory(Memory):
     ) -> Selection:
         """See `Memory.select`: the summary, and whatever it does not cover yet."""
         starts = turn_starts(messages)
-        if (note := note_of(state)) and (covered := position_of(messages, state.covered)):
+        if (note := _note(state, budget, count_tokens)) and (covered := position_of(messages, state.covered)):
             try:
                 tails = Tails(messages, count_tokens, note, covered)
                 return newest_that_fit(tails, starts, _turn_at(starts, covered), budget)
@@ -91,7 +106,8 @@ class SummaryMemory(Memory):
         starts = [*turn_starts(messages), len(messages)]
         ready = len(starts) - (1 if is_finished(messages) else 2)
         first = _turn_at(starts, position_of(messages, state.covered))
-        end = self._end(Tails(messages, count_tokens, note_of(state), starts[first]), starts, first, ready, budget)
+        note = _note(state, budget, count_tokens)
+        end = self._end(Tails(messages, count_tokens, note, starts[first]), starts, first, ready, budget)
         if end <= first or not spoken(messages[starts[first] : starts[end]]):
             return None
         compaction = self._readable(messages, starts, first, end, budget, count_tokens, state)
@@ -111,18 +127,27 @@ class SummaryMemory(Memory):
         return ready
 
     async def compact(self, compaction: Compaction, model: BaseChatModel) -> MemoryState:
-        """See `Memory.compact`: one question for the summary, and one for the facts, which only ends otherwise."""
+        """See `Memory.compact`."""
         limit = compaction.max_tokens
         own: dict[str, Any] = {"temperature": 0.0} if isinstance(model, ChatGGUF) else {}
-        asked = await model.ainvoke(_question(compaction, SUMMARY_ASK), _CONFIG, max_tokens=limit, **own)
+        asked = await model.ainvoke(_question(compaction), _CONFIG, max_tokens=limit, **own)
         text = _bounded(asked.text.strip(), limit)
         if not text or asked.response_metadata.get("finish_reason") == "cancelled":
             raise EngineError("The model wrote no summary.", hint="What it should cover is sent as it is.")
-        known = compaction.before.facts
-        if self.max_facts:
-            found = await facts.facts_in(model, _question(compaction, FACTS_ASK), limit, _CONFIG)
-            known = facts.merged(known, facts.stated(found, compaction.messages), self.max_facts)
+        found = await self._found(compaction, model) if self.max_facts else []
+        known = facts.merged(compaction.before.facts, found, self.max_facts)
         return MemoryState(text, known, compaction.covered)
+
+    async def _found(self, compaction: Compaction, model: BaseChatModel) -> list[str]:
+        """The facts in what the person said; none if the search fails: the summary is worth more."""
+        said = [message.text for message in compaction.messages if is_human(message)]
+        try:
+            return [fact for each in said for fact in await facts.statements(model, each, _CONFIG)]
+        except (EngineBusyError, EngineClosedError):  # all of it is due again, and can be done then
+            raise
+        except Exception:  # a model's own errors, e.g. of a server
+            log.exception("A conversation was summarised, but facts were not looked for to the end")
+            return []
 
     def _readable(
         self,
@@ -136,25 +161,18 @@ class SummaryMemory(Memory):
     ) -> Compaction | None:
         """The turns from `first` on, as many of those before `end` as the model can read with the prompt."""
         limit = max(1, min(self.max_tokens, budget // 4))
-        longer = FACTS_ASK if self.max_facts else SUMMARY_ASK
 
         def upto(turn: int, characters: int | None = None) -> Compaction:
-            added = tuple(m for m in messages[starts[first] : starts[turn]] if not isinstance(m, SystemMessage))
+            added = tuple(m for m in messages[starts[first] : starts[turn]] if not is_system(m))
             return Compaction(state, added, spoken(messages[: starts[turn]]), limit, characters)
 
         def fits(compaction: Compaction) -> bool:
-            return count_tokens(_question(compaction, longer)) + limit <= budget
+            return count_tokens(_question(compaction)) + limit <= budget
 
         if fits(upto(end)):
             return upto(end)
         turn = first_where(first + 1, end, lambda turn: not fits(upto(turn + 1)))
-        compaction, characters = upto(turn), max(_SHORTEST, budget * _PER_TOKEN)
-        while not fits(compaction):  # a single turn that is too long
-            if characters <= _SHORTEST:
-                return None
-            characters //= 2
-            compaction = replace(compaction, characters=characters)
-        return compaction
+        return next(filter(fits, _shorter(upto(turn), budget)), None)
 
     # ---- an agent's middleware ------------------------------------------------------------------------------------
 
@@ -173,7 +191,8 @@ class SummaryMemory(Memory):
         if self.model is None:
             return None
         before = latest = state_of(state)
-        budget, count_tokens = self.budget_for(self.model), counter_of(self.model)
+        budget = min(self.budget_for(self.model), state.get(ROOM_KEY, UNLIMITED))
+        count_tokens = counter_of(self.model)
         try:
             async for updated in self.updates(state["messages"], budget, count_tokens, before, self.model):
                 latest = updated
@@ -192,27 +211,63 @@ def note_of(state: MemoryState) -> SystemMessage | None:
     return SystemMessage("\n\n".join(parts)) if parts else None
 
 
-def _question(compaction: Compaction, ask: str) -> list[BaseMessage]:
-    """The book's prompt (chapter 7). The fixed part comes first, and only the end tells the two questions apart."""
-    lines = "\n".join(_line(message, compaction.characters) for message in compaction.messages)
+def _note(state: MemoryState, budget: int, count_tokens: CountTokens) -> SystemMessage | None:
+    """`note_of` with the newest facts that fit into a quarter of the budget; the summary has another one."""
+
+    def fits(without: int) -> bool:
+        facts_only = note_of(MemoryState(facts=state.facts[without:]))
+        return facts_only is None or 4 * count_tokens([HumanMessage(facts_only.text)]) <= budget
+
+    without = 0 if fits(0) else first_where(1, len(state.facts), fits)
+    return note_of(replace(state, facts=state.facts[without:]))
+
+
+def _question(compaction: Compaction) -> list[BaseMessage]:
+    """The book's prompt (chapter 7). The fixed part comes first, and stays in the model's cache."""
+    lines = "\n".join(_lines(compaction))
     return [
         HumanMessage(
             "Summarize the conversations and update with the new lines.\n\n"
-            f"Current summary:\n{compaction.before.summary}\n\nnew lines of conversation:\n{lines}\n\n{ask}"
+            f"Current summary:\n{compaction.before.summary}\n\nnew lines of conversation:\n{lines}\n\n{SUMMARY_ASK}"
         )
     ]
 
 
+def _shorter(compaction: Compaction, budget: int) -> Iterator[Compaction]:
+    """The same, and less and less of it: first each message is shortened, then those in the middle are left out."""
+    yield compaction
+    characters = budget * _PER_TOKEN
+    while characters > _SHORTEST:
+        characters = max(_SHORTEST, characters // 2)
+        yield replace(compaction, characters=characters)
+    shown = len(compaction.messages)
+    while shown > 2:
+        shown = max(2, shown // 2)
+        yield replace(compaction, characters=_SHORTEST, shown=shown)
+
+
+def _lines(compaction: Compaction) -> list[str]:
+    """What the model is shown of a conversation, a line for each message."""
+    messages, shown = compaction.messages, compaction.shown
+    if shown is None or shown >= len(messages):
+        return [_line(message, compaction.characters) for message in messages]
+    first, last = messages[: shown - shown // 2], messages[len(messages) - shown // 2 :]
+    lines = [_line(message, compaction.characters) for message in (*first, *last)]
+    return [*lines[: len(first)], f"[{len(messages) - shown} messages left out]", *lines[len(first) :]]
+
+
 def _line(message: BaseMessage, characters: int | None) -> str:
-    if isinstance(message, ToolMessage):
+    if isinstance(message, ToolMessage | FunctionMessage):
         who = f"Result of {message.name}" if message.name else "Result"
+    elif isinstance(message, ChatMessage) and message.role not in ("user", "human"):
+        who = message.role
     else:
         who = "AI" if isinstance(message, AIMessage) else "Human"
     calls = [f"(calls {call['name']} with {call['args']})" for call in getattr(message, "tool_calls", [])]
     text = " ".join(filter(None, [str(message.text), *calls]))
     if characters is not None and len(text) > characters:
         half = characters // 2
-        text = f"{text[:half]} [{len(text) - 2 * half} characters left out] {text[-half:]}"
+        text = min(text, f"{text[:half]} [{len(text) - 2 * half} characters left out] {text[-half:]}", key=len)
     return f"{who}: {text}"
 
 

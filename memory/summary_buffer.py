@@ -5,19 +5,26 @@ from collections.abc import Sequence
 from langchain_core.language_models import BaseChatModel
 
 from phireside.errors import RequestError
+from phireside.memory.budget import UNLIMITED
 from phireside.memory.summary import SummaryMemory
 from phireside.memory.turns import Tails, first_where
+
+RECENT_TOKENS = 2000
+"""For a model that does not say how much it reads: as many as LangChain's `ConversationSummaryBufferMemory` keeps."""
+FULL, LEFT = 85, 30
+"""Per cent: of the room for turns, when older ones are summarised; and of that, what is left of them."""
 
 
 class SummaryBufferMemory(SummaryMemory):
     """Sends the newest turns and a summary of those before them.
 
-    Turns gather until they have `recent_tokens`; then, after the answer, the older ones go into the summary until half
-    of that is left. In between prompts only grow at their end.
+    Turns gather until they have `recent_tokens`; then, after the answer, the older ones go into the summary until less
+    than a third of that is left. In between prompts only grow at their end. Each compaction reads twice what it leaves,
+    so that late and thorough ones are the cheapest.
 
     Args:
-        recent_tokens: that turns may have before older ones are summarised; None = three quarters of what the system
-            prompt and the summary leave. Where nobody knows how much the model reads, nothing is summarised without it.
+        recent_tokens: that turns may have before older ones are summarised; None = 85 % of what the system prompt
+            and the summary leave, and where nobody knows how much the model reads, `RECENT_TOKENS`.
         max_tokens, max_facts, model, budget: see `SummaryMemory`.
 
     Raises:
@@ -49,7 +56,8 @@ class SummaryBufferMemory(SummaryMemory):
             return first
         own = tokens(first)
         room = max(0, budget - (tails.at(starts[first]).tokens - own))
-        most = room * 3 // 4 if self.recent_tokens is None else min(self.recent_tokens, room * 3 // 4)
+        wanted = RECENT_TOKENS if self.recent_tokens is None and budget == UNLIMITED else self.recent_tokens
+        most = room * FULL // 100 if wanted is None else min(wanted, room * FULL // 100)
         if own <= most:
             return first
-        return min(ready, first_where(first + 1, last, lambda turn: 2 * tokens(turn) <= most))
+        return min(ready, first_where(first + 1, last, lambda turn: 100 * tokens(turn) <= LEFT * most))

@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
 
 from phireside.errors import ContextOverflowError
 from phireside.memory.state import CountTokens, Selection
@@ -19,16 +19,27 @@ def turn_starts(messages: Sequence[BaseMessage]) -> list[int]:
     spans = _tool_spans(messages)
     starts, open_until, seen = [0], -1, False
     for i, message in enumerate(messages):
-        if isinstance(message, HumanMessage) and i > open_until and seen:
+        if is_human(message) and i > open_until and seen:
             starts.append(i)
         open_until = max(open_until, spans.get(i, -1))
-        seen = seen or not isinstance(message, SystemMessage)  # a system prompt alone is no turn: it is never left out
+        seen = seen or not is_system(message)  # a system prompt alone is no turn: it is never left out
     return starts
+
+
+def is_system(message: BaseMessage) -> bool:
+    """Whether it is a system message, by its class or by the role that a `ChatMessage` names."""
+    return isinstance(message, SystemMessage) or (isinstance(message, ChatMessage) and message.role == "system")
+
+
+def is_human(message: BaseMessage) -> bool:
+    """Whether the person said it; see `is_system`."""
+    named = isinstance(message, ChatMessage) and message.role in ("user", "human")
+    return named or isinstance(message, HumanMessage)
 
 
 def spoken(messages: Sequence[BaseMessage]) -> int:
     """How many messages there are, system messages not counted: the unit of `MemoryState.covered`."""
-    return sum(not isinstance(message, SystemMessage) for message in messages)
+    return sum(not is_system(message) for message in messages)
 
 
 def position_of(messages: Sequence[BaseMessage], covered: int) -> int:
@@ -36,7 +47,7 @@ def position_of(messages: Sequence[BaseMessage], covered: int) -> int:
     for i, message in enumerate(messages):
         if covered <= 0:
             return i
-        covered -= not isinstance(message, SystemMessage)
+        covered -= not is_system(message)
     return len(messages) if covered == 0 else 0
 
 
@@ -64,9 +75,9 @@ class Tails:
 
     def at(self, start: int) -> Selection:
         """The system messages, the note, and everything from `start` on."""
-        system = next((i for i, m in enumerate(self.messages) if not isinstance(m, SystemMessage)), len(self.messages))
+        system = next((i for i, m in enumerate(self.messages) if not is_system(m)), len(self.messages))
         start = max(start, system)
-        between = [message for message in self.messages[system:start] if isinstance(message, SystemMessage)]
+        between = [message for message in self.messages[system:start] if is_system(message)]
         note = [self.note] if self.note else []
         sent = [*self.messages[:system], *note, *between, *self.messages[start:]]
         summarized = spoken(self.messages[: min(start, self.noted)]) if self.note else 0

@@ -8,11 +8,12 @@ from phireside.models.chat import ChatGGUF, StopSignal
 from phireside.models.engine import Engine, Priority, Request, Sampling, Score, Usage
 from phireside.models.grammar import Grammar
 from phireside.models.load import load_chat_model
+from phireside.models.next_tokens import NextTokens
 from phireside.models.runtime import forget_state
 from phireside.models.sampling import PRESETS, Preset
 
 __all__ = [
     "ChatGGUF", "StopSignal", "load_chat_model", "Catalog", "ModelEntry", "ModelInfo", "Engine", "Request", "Sampling",
-    "Priority", "Usage", "Score", "Grammar", "PRESETS", "Preset",
+    "Priority", "Usage", "Score", "NextTokens", "Grammar", "PRESETS", "Preset",
     "forget_state",
 ]  # fmt: skip

@@ -1,7 +1,7 @@
 """A request on its way: what a call of `ChatGGUF` becomes, and how the engine's events become LangChain's chunks."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Protocol
@@ -22,7 +22,7 @@ from phireside.models.templates import Message
 from phireside.models.tools import JSON, ToolSpec, choose, closed, signature, specs
 
 _FURTHER = (
-    "max_tokens, stop, stop_signal, model, n, keep, grammar, tools, tool_choice, parallel_tool_calls and "
+    "max_tokens, stop, stop_signal, model, n, keep, grammar, tools, tool_choice, barred, parallel_tool_calls and "
     "response_format"
 )
 
@@ -94,9 +94,11 @@ class Form:
         parallel: whether several calls at once are wanted, where the dialect can write them.
         answer: JSON schema of the answer; None = any text.
         own: a grammar for the whole answer.
+        barred: names of tools that may not be called now. They stay in the prompt, of which nothing is read again.
 
     Raises:
-        RequestError: there are tools and a grammar of the caller's own, or it is none; or the choice is not among them.
+        RequestError: there are tools and a grammar of the caller's own, or it is none; or the choice is not among them,
+            or what is barred.
     """
 
     tools: tuple[ToolSpec, ...] = ()
@@ -104,9 +106,16 @@ class Form:
     parallel: bool = True
     answer: JSON | None = None
     own: Grammar | None = None
+    barred: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        choose(self.tools, self.choice)
+        names = [tool.name for tool in self.tools]
+        if unknown := [name for name in self.barred if name not in names]:
+            raise RequestError(
+                f"barred names {unknown[0]!r:.80}, but the tools are {', '.join(names) or 'none'}.",
+                hint="Pass a list of names of bound tools.",
+            )
+        choose(self.tools, self.choice, self.barred)
         if self.own is not None and not isinstance(self.own, Grammar):
             raise RequestError(
                 f"grammar is {self.own!r:.80}.", hint="Use Grammar.choice(…), .regex(…), .json(…) or .lark(…)."
@@ -128,6 +137,7 @@ class Form:
             parallel is not False,
             _answer_schema(arguments.pop("response_format", None)),
             own,
+            _names(arguments.pop("barred", None)),
         )
 
     def render(self, opened: Opened, messages: Sequence[BaseMessage]) -> str:
@@ -149,7 +159,7 @@ class Form:
     def grammar(self, opened: Opened) -> Grammar | None:
         """What may be written; None = any text."""
         if self.tools:
-            tools, may_answer = choose(self.tools, self.choice)
+            tools, may_answer = choose(self.tools, self.choice, self.barred)
             return opened.dialect.grammar(tools, may_answer=may_answer, parallel=self.parallel, answer=self.answer)
         if self.answer is not None:
             return json_grammar(self.answer)
@@ -157,7 +167,13 @@ class Form:
 
     def parser(self, opened: Opened) -> StreamParser | None:
         """What reads the answer; None = it is text."""
-        return opened.dialect.parser(choose(self.tools, self.choice)[0]) if self.tools else None
+        return opened.dialect.parser(choose(self.tools, self.choice, self.barred)[0]) if self.tools else None
+
+
+def _names(barred: Any) -> tuple[Any, ...]:
+    if isinstance(barred, str) or not isinstance(barred, Collection | None):
+        raise RequestError(f"barred is {barred!r:.80}.", hint='Pass a list of tools\' names, e.g. ["calculator"].')
+    return tuple(barred or ())
 
 
 def _answer_schema(response_format: Any) -> JSON | None:
@@ -344,7 +360,14 @@ def check_messages(messages: Sequence[BaseMessage]) -> None:
 
 
 def scores(
-    opened: Opened, messages: Sequence[BaseMessage], texts: Sequence[str], priority: Priority, timeout: float | None
+    opened: Opened,
+    messages: Sequence[BaseMessage],
+    texts: Sequence[str],
+    priority: Priority,
+    timeout: float | None,
+    signal: StopSignal | None,
+    *,
+    whole: bool,
 ) -> list[Score]:
     """See `ChatGGUF.score`."""
     check_messages(messages)
@@ -356,8 +379,18 @@ def scores(
             f"Text {texts.index('') + 1} of {len(texts)} is empty.", hint="What is scored needs at least one character."
         )
     prompt = Form().render(opened, messages)
-    tokens = [opened.encoder.continuation(prompt, text) for text in texts]
-    return opened.runtime.engine.score(opened.encoder.encode(prompt), tokens, priority, timeout)
+    end = [_end_of_turn(opened, messages, prompt)] if whole else []
+    tokens = [opened.encoder.continuation(prompt, text) + end for text in texts]
+    watch = signal.watch if signal else None
+    return opened.runtime.engine.score(opened.encoder.encode(prompt), tokens, priority, timeout, watch)
+
+
+def _end_of_turn(opened: Opened, messages: Sequence[BaseMessage], prompt: str) -> int:
+    """The token that the template writes behind an answer, if it ends one; else the vocabulary's own."""
+    vocabulary, answer = opened.runtime.engine.vocabulary, "yes"
+    answered = opened.encoder.render([*to_turns(messages), {"role": "assistant", "content": answer}])
+    behind = opened.encoder.encode(answered.removeprefix(prompt + answer)) if answered.startswith(prompt) else []
+    return next((token for token in behind if vocabulary.is_end(token)), vocabulary.eos)
 
 
 def _generations(messages: Sequence[AIMessageChunk]) -> list[ChatGenerationChunk]:

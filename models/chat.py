@@ -25,6 +25,7 @@ from phireside.models.catalog import Catalog
 from phireside.models.dialects.inputs import checked
 from phireside.models.engine import Event, Priority, Sampling, Score
 from phireside.models.messages import explained
+from phireside.models.next_tokens import NextTokens, next_tokens
 from phireside.models.runtime import shared_runtime, state_folder
 from phireside.models.structured import Method, structured
 from phireside.models.tools import ToolLike, as_dict, choose
@@ -273,22 +274,44 @@ class ChatGGUF(BaseChatModel):
 
         return [widened(one) for one in config] if isinstance(config, list) else widened(config or {})
 
-    def score(self, messages: LanguageModelInput, continuations: Sequence[str]) -> list[Score]:
+    def score(
+        self, messages: LanguageModelInput, continuations: Sequence[str], *, whole: bool = False, signal: Any = None
+    ) -> list[Score]:
         """How probable each text is as the answer: one prefill for the messages, one batch for the texts.
 
         Args:
             messages: what is answered.
             continuations: each with some text.
+            whole: the text is all of the answer, and not only its beginning: the token that ends it counts, too.
+            signal: a `StopSignal`, which ends it with EngineError.
 
         Returns:
             Sum of log-probabilities and number of tokens of each. Compare `mean` where the lengths differ.
         """
-        given = self._convert_input(messages).to_messages()
-        return scores(self._open(self.model), given, continuations, Priority[self.priority.upper()], self.timeout)
+        given, priority = self._convert_input(messages).to_messages(), Priority[self.priority.upper()]
+        return scores(self._open(self.model), given, continuations, priority, self.timeout, signal, whole=whole)
 
-    async def ascore(self, messages: LanguageModelInput, continuations: Sequence[str]) -> list[Score]:
+    async def ascore(
+        self, messages: LanguageModelInput, continuations: Sequence[str], *, whole: bool = False
+    ) -> list[Score]:
         """See `score`."""
-        return await asyncio.to_thread(self.score, messages, continuations)
+        leaving = StopSignal()
+        try:
+            return await asyncio.to_thread(self.score, messages, continuations, whole=whole, signal=leaving)
+        finally:
+            leaving.set()
+
+    def next_tokens(self, messages: LanguageModelInput, *, answer: str = "", **sampling: Any) -> NextTokens:
+        """How probable each token of the vocabulary is to come next, and what sampling leaves of them.
+
+        Args:
+            messages: what is answered.
+            answer: the answer's beginning; empty = its first token is asked for.
+            **sampling: instead of the model's own, e.g. `temperature`.
+        """
+        opened, given = self._open(self.model), self._convert_input(messages).to_messages()
+        priority = Priority[self.priority.upper()]
+        return next_tokens(opened, given, answer, self._sampling(sampling), priority, self.timeout)
 
     # ---- tools and structure --------------------------------------------------------------------------------------
 

@@ -119,14 +119,15 @@ class Grammar:
         return _known_of(tokenizer).begin(self, limit).fork()
 
     def _begin(self, tokenizer: "LLTokenizer", table: Table, limit: int) -> "Matcher":
-        parser = self._compile(tokenizer)
+        parser = self.compile(tokenizer)
         hints = table.named(self.source)
         route = find_route(parser, table, limit, _FIRST_SEARCH, hints)
         if route is None:
             raise self._too_long(parser, table, limit)
         return Matcher(parser, table, hints, limit, route)
 
-    def _compile(self, tokenizer: "LLTokenizer") -> "LLMatcher":
+    def compile(self, tokenizer: "LLTokenizer") -> "LLMatcher":
+        """llguidance's own matcher. Raises GrammarError, as `matcher` does for what does not compile."""
         if len(self.source) > _LONGEST_SOURCE or (depth := _depth(self.source)) > _DEEPEST_SOURCE:
             size = (
                 f"{len(self.source)} characters" if len(self.source) > _LONGEST_SOURCE else f"{depth} nested brackets"

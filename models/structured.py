@@ -42,17 +42,18 @@ def structured(
 def _whole(messages: Iterator[BaseMessage]) -> Iterator[BaseMessage]:
     """The messages or chunks; an error where they say that the answer was shortened."""
     for message in messages:
-        _check_whole(message)
+        check_whole(message)
         yield message
 
 
 async def _awhole(messages: AsyncIterator[BaseMessage]) -> AsyncIterator[BaseMessage]:
     async for message in messages:
-        _check_whole(message)
+        check_whole(message)
         yield message
 
 
-def _check_whole(message: BaseMessage) -> None:
+def check_whole(message: BaseMessage) -> None:
+    """Raises EngineError if the message says that it was shortened to end within max_tokens."""
     if message.response_metadata.get("finish_reason") == "length":
         written = getattr(message, "usage_metadata", None) or {}
         raise EngineError(

@@ -4,7 +4,7 @@ Knows LangChain's ways of writing a tool down, and nothing of prompts or of runn
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -113,17 +113,19 @@ def spec(tool: ToolLike) -> ToolSpec:
     return ToolSpec(function["name"], function.get("description") or "", closed(parameters), grammars)
 
 
-def choose(tools: Sequence[ToolSpec], choice: Any) -> tuple[list[ToolSpec], bool]:
+def choose(tools: Sequence[ToolSpec], choice: Any, barred: Collection[str] = ()) -> tuple[list[ToolSpec], bool]:
     """The tools that may be called now, and whether the model may answer instead.
 
     Args:
         tools: those that are bound.
         choice: "auto" or None, "any" (also "required" or True), "none" (also False), a tool's name, or OpenAI's
             {"type": "function", "function": {"name": …}}.
+        barred: names of tools that may not be called now.
 
     Raises:
-        RequestError: the choice is none of these, or there is no such tool.
+        RequestError: the choice is none of these, or there is no such tool that may be called.
     """
+    tools = [tool for tool in tools if tool.name not in barred]
     if isinstance(choice, dict):
         choice = choice.get("function", choice).get("name")
         wanted = choice

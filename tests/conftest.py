@@ -17,7 +17,7 @@ import pytest
 
 from phireside.settings import Settings
 
-pytest_plugins = ["weights", "families", "tool_templates", "hub"]  # tests/plugins/: models, their formats, a hub
+pytest_plugins = ["weights", "families", "tool_templates", "hub", "databases"]  # fixtures of tests/plugins/
 
 LOOPBACK = ["127.0.0.0/8", "::1", "localhost"]
 BROWSERS = (
@@ -44,6 +44,7 @@ def pytest_configure() -> None:
         "PHIRESIDE_DATA_DIR": str(Path(_home.name, "data")),
         "HF_HOME": str(Path(_home.name, "huggingface")),
         "HF_HUB_OFFLINE": "1",
+        "DDGS_PROXY": "http://127.0.0.1:9",  # its sockets are Rust's, which pytest-socket does not see
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "LANGSMITH_TRACING": "false",
         # As `phireside ui` has it; and Streamlit's magic parses scripts, which CPython 3.11 cannot do in two threads.

@@ -9,7 +9,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
 from phireside.chains import Turn
 from phireside.errors import ConversationNotFoundError, PhiresideError, TurnRunningError
-from phireside.memory import Conversation, default_title
+from phireside.memory import Conversation, default_title, memory_named
 from phireside.models import load_chat_model
 from phireside.ui import composer, history
 from phireside.ui.messages import bubble, icon_button, show_copy, show_error, show_facts, show_text
@@ -56,9 +56,10 @@ def show() -> None:
         busy = TurnRunningError("Another page was asking something just then.", hint="Send it again.")
         _kept("failures")[_key(conversation)] = Failure(ask, busy)
     history.show(parts, conversation)
+    messages = parts.store.messages(conversation.id) if conversation else []
     with st.bottom:
-        composer.show(parts, conversation, turn)
-    _show_conversation(parts, conversation, turn)
+        composer.show(parts, conversation, messages, turn)
+    _show_conversation(parts, conversation, messages, turn)
 
 
 def _opened(parts: Services) -> Conversation | None:
@@ -97,6 +98,7 @@ def _send(parts: Services, conversation: Conversation | None, ask: Ask) -> tuple
     choices = composer.current_choices(conversation)
     _kept("failures").pop(_key(conversation), None)
     try:
+        memory = memory_named(choices.memory or parts.settings.memory)
         model = load_chat_model(choices.model or parts.settings.model, parts.settings, **choices.sampling)
         if conversation is None:
             conversation = parts.store.create(default_title([HumanMessage(ask.text)]), **choices.model_dump())
@@ -104,7 +106,9 @@ def _send(parts: Services, conversation: Conversation | None, ask: Ask) -> tuple
             history.open_chat(conversation.id)
         system = choices.system or parts.settings.system_prompt
         seen = _kept("seen").get(conversation.id)
-        turn = parts.chat.send(conversation.id, ask.text, model=model, system=system, at=ask.at, seen=seen)
+        turn = parts.chat.send(
+            conversation.id, ask.text, model=model, system=system, at=ask.at, seen=seen, memory=memory
+        )
         _kept("turns")[conversation.id] = turn
         return conversation, turn
     except PhiresideError as error:
@@ -112,8 +116,9 @@ def _send(parts: Services, conversation: Conversation | None, ask: Ask) -> tuple
         return conversation, None
 
 
-def _show_conversation(parts: Services, conversation: Conversation | None, turn: Turn | None) -> None:
-    messages = parts.store.messages(conversation.id) if conversation else []
+def _show_conversation(
+    parts: Services, conversation: Conversation | None, messages: list[BaseMessage], turn: Turn | None
+) -> None:
     _kept("seen")[_key(conversation)] = len(messages)
     failure: Failure | None = _kept("failures").get(_key(conversation))
     if not (messages or turn or failure):
@@ -175,7 +180,7 @@ def _show_message(messages: list[BaseMessage], position: int, *, busy: bool) -> 
                 return
             show_text(message)
         if isinstance(message, AIMessage):
-            show_facts(message)
+            show_facts(message, f"facts-{position}")
         with st.container(horizontal=True, gap="small", key=f"actions-{position}"):
             show_copy(message.text, f"copy-{position}")
             if busy:

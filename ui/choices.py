@@ -1,4 +1,4 @@
-"""What a person chooses for one conversation: model, system prompt, sampling. Does not import Streamlit.
+"""What a person chooses for one conversation: model, system prompt, sampling, memory. Does not import Streamlit.
 
 Kept in `Conversation.options`, so that a conversation goes on as it was left.
 """
@@ -6,8 +6,9 @@ Kept in `Conversation.options`, so that a conversation goes on as it was left.
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from phireside.memory import MEMORIES
 from phireside.models.sampling import CHAT_REPEAT_PENALTY, PRESETS
 
 
@@ -25,11 +26,19 @@ class Choices(BaseModel):
     repeat_penalty: float = Field(CHAT_REPEAT_PENALTY, ge=0.5, le=2)
     max_tokens: int = Field(512, ge=16, le=32_768)
     seed: int | None = Field(None, ge=0, lt=2**32)
+    memory: str = Field("", description="One of MEMORIES; empty = the settings' memory.")
+
+    @field_validator("memory")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name and name not in MEMORIES:
+            raise ValueError(f"not one of {', '.join(MEMORIES)}")
+        return name
 
     @property
     def sampling(self) -> dict[str, Any]:
         """The arguments of `load_chat_model` beside the name and the settings."""
-        return self.model_dump(exclude={"model", "system"})
+        return self.model_dump(exclude={"model", "system", "memory"})
 
     @property
     def style(self) -> str:

@@ -1,15 +1,20 @@
-"""The row above the input box: which model answers, and how. Draws, and saves what is chosen; decides nothing."""
+"""The row above the input box: which model answers, how, and what it is sent.
 
-from collections.abc import Callable
+Draws, and saves what is chosen; decides nothing.
+"""
+
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import streamlit as st
+from langchain_core.messages import BaseMessage
 
 from phireside.chains import Turn
 from phireside.errors import ModelDamagedError, PhiresideError
 from phireside.memory import Conversation
 from phireside.models import Catalog, ModelEntry
 from phireside.models.sampling import PRESETS
+from phireside.ui import chat_memory
 from phireside.ui.choices import Choices, read_choices
 from phireside.ui.safe_text import literal
 from phireside.ui.services import Services
@@ -25,8 +30,10 @@ def current_choices(conversation: Conversation | None) -> Choices:
     return read_choices(conversation.options)
 
 
-def show(services: Services, conversation: Conversation | None, turn: Turn | None) -> None:
-    """Draw the model and style buttons, and Stop while an answer is on its way."""
+def show(
+    services: Services, conversation: Conversation | None, messages: Sequence[BaseMessage], turn: Turn | None
+) -> None:
+    """Draw the model, style and memory buttons, and Stop while an answer is on its way."""
     choices = current_choices(conversation)
     name = choices.model or services.settings.model
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="composer"):
@@ -41,6 +48,16 @@ def show(services: Services, conversation: Conversation | None, turn: Turn | Non
         title = _title(choices.style)
         with st.popover(title, icon=":material/tune:", type="tertiary", help="How it writes", key="pick-style"):
             _style(services, conversation, choices)
+        kind = choices.memory or services.settings.memory
+        with st.popover(
+            literal(chat_memory.title(kind)),
+            icon=":material/history:",
+            type="tertiary",
+            help="Memory of this chat",
+            key="pick-memory",
+            on_change="rerun",  # a summary is written in the background: opening it shows the newest
+        ):
+            chat_memory.show(services, conversation, messages, kind, *_field("memory", services, conversation))
         if turn is not None:
             st.space("stretch")
             st.button("Stop", icon=":material/stop_circle:", key="stop", on_click=turn.stop, shortcut="Esc")

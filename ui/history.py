@@ -7,6 +7,7 @@ from functools import partial
 from itertools import groupby
 
 import streamlit as st
+from streamlit.navigation.page import Page
 
 from phireside.memory import Conversation, ConversationStore
 from phireside.models import forget_state
@@ -18,13 +19,28 @@ UNTITLED = "New conversation"
 
 
 def open_chat(conversation_id: str | None) -> None:
-    """Make a conversation the open one; None = a new one."""
+    """Make a conversation the open one; None = a new one. On another page, `stay_open` then leads to the chat."""
     if conversation_id is None:
         st.query_params.pop("chat", None)
     else:
         st.query_params["chat"] = conversation_id
+    st.session_state["opened"], st.session_state["opening"] = conversation_id, True
     for name in ("editing", "all_messages", "deleting"):
         st.session_state.pop(name, None)
+
+
+def stay_open(chat: Page, page: Page) -> None:
+    """Go from another page to a conversation that was chosen there, and from the menu back to the one that was open."""
+    opening = st.session_state.pop("opening", False)
+    if page is not chat:
+        st.session_state["elsewhere"] = True
+        if opening or "chat" in st.query_params:
+            st.switch_page(chat, query_params=st.query_params.to_dict())
+        return
+    opened = st.session_state.get("opened")
+    if st.session_state.pop("elsewhere", False) and opened and "chat" not in st.query_params:
+        st.query_params["chat"] = opened
+    st.session_state["opened"] = st.query_params.get("chat")
 
 
 def show(services: Services, opened: Conversation | None) -> None:

@@ -18,6 +18,8 @@ LOGO = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 150 32" width="15
 STYLE = """<style>
 /* Less air above and below; our own Stop button and texts say what runs. */
 .block-container { padding-top: 4.25rem; padding-bottom: 1rem; }
+/* Streamlit hides the names of icon buttons far below; without this, a focus there scrolls the whole app away. */
+.block-container { position: relative; }
 [data-testid="stBottomBlockContainer"] { padding-top: .5rem; padding-bottom: .75rem; }
 [data-testid="stBottomBlockContainer"] > div { gap: .25rem; }
 [data-testid="stStatusWidget"] { display: none; }
@@ -40,4 +42,37 @@ STYLE = """<style>
 :is([class*="st-key-chats-"], .st-key-examples) button > div { width: 100%; text-align: left; }
 [class*="st-key-chats-"] button :is(div, span, p) { min-width: 0; overflow: hidden; }
 [class*="st-key-chats-"] button p { text-overflow: ellipsis; white-space: nowrap; }
+/* A fact, and small below it where it is from: one line, however narrow. */
+[class*="st-key-fact-"] { padding: .7rem 0; border-top: 1px solid color-mix(in srgb, currentColor 12%, transparent); }
+[class*="st-key-source-"] :is(div, a, span) { min-width: 0; }
+[class*="st-key-source-"] [data-testid="stCaptionContainer"] { white-space: nowrap; }
+[class*="st-key-source-"] [data-testid="stPageLink"] :is(a, p) { font-size: .875rem; padding: 0; }
+[class*="st-key-source-"] [data-testid="stPageLink"] p {
+  white-space: nowrap; overflow: hidden; text-overflow: ellipsis; text-decoration: underline;
+  text-decoration-color: color-mix(in srgb, currentColor 30%, transparent); text-underline-offset: .2em;
+}
+/* On a phone the memory button is an icon, and no button has an arrow, so that Stop has its place in the row. */
+@media (max-width: 640px) {
+  .st-key-pick-memory [data-testid="stPopoverButton"] p { position: absolute; clip-path: inset(50%); }
+  .st-key-composer [data-testid="stPopoverButton"] div[aria-hidden="true"] { display: none; }
+}
+[class*="st-key-facts-"] { row-gap: .25rem; }
+/* How the context was used. */
+.context-bar {
+  display: flex; gap: 1px; width: 100%; min-width: 4.5rem; height: .4rem; border-radius: .2rem; overflow: hidden;
+}
+.context-bar i { min-width: 2px; flex-basis: 0; }
+.context-legend {
+  display: grid; grid-template-columns: auto 1fr auto; gap: .15rem .5rem; align-items: center;
+  margin-top: .5rem; font-size: .875rem;
+}
+.context-legend b { font-weight: 400; text-align: right; font-variant-numeric: tabular-nums; }
+.context-legend i { width: .6rem; height: .6rem; border-radius: .15rem; }
+:is(.context-bar, .context-legend) i { background: #d9622b; }
+:is(.context-bar, .context-legend) :is(.system, .tools) { background: #8a7567; }
+:is(.context-bar, .context-legend) :is(.memory, .passages) { background: #f6b04d; }
+:is(.context-bar, .context-legend) .answer { background: color-mix(in srgb, currentColor 35%, transparent); }
+:is(.context-bar, .context-legend) .left { background: color-mix(in srgb, currentColor 12%, transparent); }
+/* Prompts of a chain, to be changed: indentation counts. */
+[class*="st-key-prompts-"] textarea { font-family: monospace; font-size: .8125rem; line-height: 1.5; }
 </style>"""

@@ -7,6 +7,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from streamlit.delta_generator import DeltaGenerator
 
 from phireside.errors import PhiresideError
+from phireside.ui.context import bar, notes, used
 from phireside.ui.safe_text import Segment, keep_lines, literal, segments
 
 AVATARS = {"human": ":material/person:", "ai": ":material/local_fire_department:"}
@@ -39,13 +40,18 @@ def show_segment(place: DeltaGenerator, segment: Segment) -> None:
         place.code(segment.text, segment.language or None, wrap_lines=True)
 
 
-def show_facts(answer: AIMessage) -> None:
-    """The line under an answer: how it ended, model, speed, and tokens evaluated and cached."""
-    st.caption(" · ".join(facts(answer)))
+def show_facts(answer: AIMessage, key: str) -> None:
+    """The line under an answer: how it came about, what was left out, and how the context was used."""
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key=key):
+        st.caption(" · ".join(facts(answer)), width="content")
+        for text, meaning in notes(answer):
+            st.caption(text, help=meaning, width="content")
+        if parts := used(answer):
+            st.html(bar(parts), width="content")
 
 
 def facts(answer: AIMessage) -> list[str]:
-    """The parts of that line, as Markdown; only what the model reported."""
+    """How it ended, model, speed, and tokens evaluated and cached, as Markdown; only what the model reported."""
     data = answer.response_metadata
     parts = [ENDINGS.get(str(data.get("finish_reason")), "")]
     if name := data.get("model_name"):
@@ -55,8 +61,6 @@ def facts(answer: AIMessage) -> list[str]:
     evaluated, cached = data.get("evaluated_tokens"), data.get("cached_tokens")
     if isinstance(evaluated, int) and isinstance(cached, int):
         parts.append(f"{evaluated} evaluated / {cached} cached")
-    if left_out := data.get("left_out"):
-        parts.append(f"the oldest {left_out} messages did not fit and were left out")
     return [part for part in parts if part]
 
 

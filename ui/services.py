@@ -38,7 +38,7 @@ def services() -> Services:
     settings = Settings()
     ensure_dir(settings.data_dir)
     store = ConversationStore(settings.conversations_url)
-    shared = Services(settings, store, Chat(store), Catalog(settings))
+    shared = Services(settings, store, Chat(store, state_dir=settings.state_dir), Catalog(settings))
     _opened.append(shared)
     return shared
 

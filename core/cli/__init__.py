@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from phireside import __version__
-from phireside.cli import chat, doctor, models, ui
+from phireside.cli import chat, doctor, models, run, ui
 
 __all__ = ["app", "main"]
 
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 app.command("chat")(chat.chat)
 app.command("ui")(ui.ui)
+app.command("run")(run.run)
 app.command("doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")
 

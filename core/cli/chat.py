@@ -228,10 +228,11 @@ def _greeting(model: str, settings: Settings) -> str:
 @contextmanager
 def _chat(settings: Settings) -> Iterator["Chat"]:
     from phireside.chains import Chat
-    from phireside.memory import ConversationStore
+    from phireside.memory import ConversationStore, memory_named
 
+    memory = memory_named(settings.memory)
     store = ConversationStore(settings.conversations_url)
-    conversations = Chat(store)
+    conversations = Chat(store, memory, state_dir=settings.state_dir)
     try:
         yield conversations
     finally:

@@ -4,6 +4,7 @@ For models that were never trained on tools. The model may ramble in its thought
 enforced. One call at a time.
 """
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -100,11 +101,20 @@ Final Answer: the answer"""
 def _written(message: AIMessage) -> str:
     """An answer as it was, or would have been, generated."""
     text, thought = text_of(message), thought_of(message)
-    if message.tool_calls:
+    broken = [f"{_ACTION}{call['name']}{_INPUT}{_unspoiled(call['args'] or '')}" for call in message.invalid_tool_calls]
+    if calls := call_lines(message) or broken:
         thought, text = thought or text, ""
-    thought = thought.strip().replace("\n", " ")[:THOUGHT_LENGTH]
+    thought = thought.lstrip().replace("\n", " ")[:THOUGHT_LENGTH]
     lines = [f"{_THOUGHT} {thought}"] if thought else []
-    return "\n".join([*lines, *(call_lines(message) or [f"{_ANSWER} {text}"])])
+    return "\n".join([*lines, *(calls or [f"{_ANSWER} {text}"])])
+
+
+def _unspoiled(arguments: str) -> str:
+    """An invalid call's arguments without what makes them invalid, if they were only shortened: see `CallWriter`."""
+    try:
+        return arguments[: json.JSONDecoder().raw_decode(arguments)[1]]
+    except (ValueError, RecursionError):
+        return arguments
 
 
 class ReActParser(Reader):

@@ -25,10 +25,11 @@ from phireside.models.engine.request import (
     Text,
     Usage,
 )
+from phireside.models.engine.sampler import Stage, sampling_stages
 from phireside.models.engine.text import clean
 from phireside.models.engine.vocabulary import Vocabulary
 
 __all__ = [
     "Engine", "Completion", "Job", "Request", "ScoreRequest", "Sampling", "Score", "Priority", "Sink", "Text", "Ended",
-    "Scored", "Failed", "Event", "Usage", "Stats", "Vocabulary", "build_info", "clean",
+    "Scored", "Failed", "Event", "Usage", "Stats", "Stage", "Vocabulary", "build_info", "clean", "sampling_stages",
 ]  # fmt: skip

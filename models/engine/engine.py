@@ -9,11 +9,11 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, Self, cast
+from typing import Literal, Self
 
 from phireside.errors import (
     ContextOverflowError,
@@ -39,6 +39,7 @@ GATHER_S = 0.002  # after silence: requests that come together are read in one b
 SAVE_AFTER_S = 60.0  # of silence: a state may have hundreds of megabytes, so it is not written after every answer
 
 State = Literal["unloaded", "loading", "ready", "closed"]
+Watch = Callable[[Job], object] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,7 @@ class Engine:
         continuations: Sequence[Sequence[int]],
         priority: Priority = Priority.PERSON,
         timeout: float | None = None,
+        watch: Watch = None,
     ) -> list[Score]:
         """How probable each continuation of a prefix is: one prefill, then one batch for all of them.
 
@@ -143,29 +145,42 @@ class Engine:
             continuations: at least one token each; any number.
             priority: as for a `Request`.
             timeout: seconds it may take, waiting included.
+            watch: is told the job, to cancel it.
 
         Raises:
-            EngineError: it took longer.
-            Others as for `submit`.
+            EngineError: it took longer, or was cancelled; others as for `submit`.
         """
         if not continuations:
             return []
-        request = ScoreRequest(tuple(prefix), tuple(map(tuple, continuations)), priority)
-        events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        scored = self._scored(ScoreRequest(tuple(prefix), tuple(map(tuple, continuations)), priority), timeout, watch)
+        return list(scored.scores)
+
+    def next_tokens(
+        self, tokens: Sequence[int], priority: Priority = Priority.PERSON, timeout: float | None = None
+    ) -> Scored:
+        """The logits of every token that may come next, and what they cost. Arguments and errors as for `score`."""
+        return self._scored(ScoreRequest(tuple(tokens), (), priority), timeout)
+
+    def _scored(self, request: ScoreRequest, timeout: float | None, watch: Watch = None) -> Scored:
+        events = queue.SimpleQueue[Event]()
         job = self._job(request, events.put)
         self._put(job)
+        if watch:
+            watch(job)
         try:
             event = events.get(timeout=timeout)
         except queue.Empty:
             raise EngineError(
-                f"Scoring {len(continuations)} continuations took longer than {timeout} s.",
+                f"Scoring {len(request.continuations)} continuations took longer than {timeout} s.",
                 hint="Raise timeout, or score fewer at once.",
             ) from None
         finally:
             job.cancel()  # nothing, if it has ended; else nobody waits for it any more
         if isinstance(event, Failed):
             raise event.error
-        return list(cast(Scored, event).scores)  # nobody else can cancel it
+        if not isinstance(event, Scored) or event.usage.finish_reason != "stop":
+            raise EngineError("The scoring was cancelled.")
+        return event
 
     def forget(self, keep: str) -> None:
         """Drop the KV state that is kept under a name, in memory and on disk, and that of requests asked so far."""
@@ -184,10 +199,9 @@ class Engine:
         """
         call = _LoadCall()
         self._put(call)
-        done = call.done.wait(timeout)
-        if call.error:
+        if call.done.wait(timeout) and call.error:
             raise call.error
-        return done
+        return call.done.is_set()
 
     def stats(self) -> Stats:
         """A snapshot for the UI and for tests."""

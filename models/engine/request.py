@@ -9,6 +9,9 @@ from enum import IntEnum
 from numbers import Integral, Real
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from phireside.errors import PhiresideError, RequestError
 from phireside.models.grammar import Grammar
 
@@ -132,7 +135,7 @@ class ScoreRequest:
 
     Args:
         tokens: the prefix; at least one token.
-        continuations: at least one token each.
+        continuations: at least one token each. None at all = the logits of whatever token comes next are asked for.
         priority: as for `Request`.
 
     Raises:
@@ -150,7 +153,7 @@ class ScoreRequest:
     @property
     def need(self) -> int:
         """Tokens of the longest continuation."""
-        return max(map(len, self.continuations))
+        return max(map(len, self.continuations), default=0)
 
     @property
     def largest_token(self) -> int:
@@ -213,10 +216,14 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """The last event of a `ScoreRequest`: a score for each continuation, in their order."""
+    """The last event of a `ScoreRequest`: a score for each continuation, in their order.
+
+    Without continuations: the logits of the token that comes next (shape: vocabulary).
+    """
 
     scores: tuple[Score, ...]
     usage: Usage
+    logits: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

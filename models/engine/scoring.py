@@ -2,12 +2,16 @@
 
 Each continuation gets a sequence of its own that shares the prefix's cells; these sequences are not the pool's, so that
 no parked conversation has to go. More continuations than there are sequences, or than fit a batch, come in waves.
+Without any, the logits that follow the prefix are the answer.
 Knows nothing of sampling or text.
 """
 
 import time
 from collections.abc import Sequence as Items
 from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from phireside.models.engine.context import BatchItem, Context
 from phireside.models.engine.job import Job
@@ -44,6 +48,7 @@ class Scoring(Run):
         self._waves = waves
         self._first: list[float] = []  # log-probabilities of the first tokens, which follow the prefix itself
         self._rest = [0.0] * len(self._continuations)  # of the tokens after them
+        self._logits: NDArray[np.float32] | None = None
 
     @property
     def pending(self) -> Items[object]:
@@ -70,6 +75,7 @@ class Scoring(Run):
                 return False
             following = [continuation[0] for continuation in self._continuations]
             self._first = self._context.logprobs(first + count - 1, following).tolist()
+            self._logits = None if following else self._context.logits(first + count - 1).copy()
         else:
             for index, (number, at) in enumerate(self._wave[:count], first):
                 token = self._continuations[number][at + 1]
@@ -104,7 +110,8 @@ class Scoring(Run):
             prefill_s=now - self._started,
         )
         every = zip(self._first, self._rest, self._continuations, strict=True) if reason == "stop" else ()
-        self.job.send(Scored(tuple(Score(one + rest, len(tokens)) for one, rest, tokens in every), usage))
+        scores = tuple(Score(one + rest, len(tokens)) for one, rest, tokens in every)
+        self.job.send(Scored(scores, usage, self._logits))
         return True
 
     def close(self) -> None:

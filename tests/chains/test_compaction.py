@@ -333,7 +333,7 @@ def test_a_real_model_summarises_at_the_priority_of_background_work_and_the_cont
     model = ChatGGUF(model=str(tiny_chatml), settings=settings, temperature=0, max_tokens=8, n_ctx=1000)
     chat = opened(SummaryMemory(max_tokens=20, max_facts=3))
     for number in range(2):
-        ask(chat, conversation, f"Question {number}", model, system="Be kind.")
+        ask(chat, conversation, f"I have question {number}.", model, system="Be kind.")
     assert priorities == ["person", "background", "background", "background"] * 2  # summary, facts, reading ahead
     assert store.memory_state(conversation).covered == 4
     answer = store.messages(conversation)[3]

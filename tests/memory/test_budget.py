@@ -3,11 +3,11 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import HumanMessage, SystemMessage
 from rehearsed import count, dialogue, rehearsed
 
 from phireside.errors import ContextOverflowError
-from phireside.memory import Budget, MemoryState, SummaryMemory, budget_of, counter_of
+from phireside.memory import Budget, BufferMemory, MemoryState, SummaryMemory, budget_of, counter_of
 from phireside.models import ChatGGUF
 from phireside.settings import Settings
 
@@ -60,3 +60,15 @@ def test_a_gguf_counts_exactly_and_leaves_room_for_its_answer(settings: Settings
     assert counter_of(model)(messages) == model.get_num_tokens_from_messages(messages)
     with pytest.raises(ContextOverflowError, match="context of 600 tokens 600 are left, not 601 for answer"):
         budget_of(model.model_copy(update={"max_tokens": 601}))
+
+
+@pytest.mark.real
+def test_the_system_part_is_not_negative_where_the_template_has_a_system_prompt_of_its_own(
+    settings: Settings, starter_path: object
+) -> None:
+    model = ChatGGUF(model="starter", settings=settings, n_ctx=600, max_tokens=100)
+    count_tokens = counter_of(model)
+    sent = BufferMemory().select([SystemMessage("Be kind."), HumanMessage("Hello")], 500, count_tokens)
+    used = Budget(600).use(sent, count_tokens)
+    assert 2 <= used.system <= 6
+    assert used.system + used.history == sent.tokens

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
-from rehearsed import Counter, any_conversation, count, dialogue, rehearsed
+from rehearsed import Counter, any_conversation, count, dialogue, is_human, is_system, rehearsed
 
 from phireside.errors import ContextOverflowError, NotSupportedError, RequestError
 from phireside.memory import (
@@ -68,8 +68,8 @@ def positions(sent: Selection, history: Sequence[BaseMessage]) -> list[int]:
 def check(sent: Selection, history: list[BaseMessage], budget: int) -> None:
     """The rules of a selection."""
     kept = positions(sent, history)
-    system = [i for i, m in enumerate(history) if isinstance(m, SystemMessage)]
-    humans = [i for i, m in enumerate(history) if isinstance(m, HumanMessage)]
+    system = [i for i, m in enumerate(history) if is_system(m)]
+    humans = [i for i, m in enumerate(history) if is_human(m)]
     assert sent.tokens == (count(sent.messages) if sent.messages else 0)
     assert sent.tokens <= budget or not history
     assert set(system) <= set(kept)
@@ -83,7 +83,7 @@ def check(sent: Selection, history: list[BaseMessage], budget: int) -> None:
     assert (sent.note is None) or isinstance(sent.note, SystemMessage)
     if sent.note:
         at = next(i for i, message in enumerate(sent.messages) if message is sent.note)
-        before = next((i for i, m in enumerate(history) if not isinstance(m, SystemMessage)), len(history))
+        before = next((i for i, m in enumerate(history) if not is_system(m)), len(history))
         assert at == before
     else:
         assert sent.summarized == 0
@@ -91,17 +91,18 @@ def check(sent: Selection, history: list[BaseMessage], budget: int) -> None:
 
 def least(history: Sequence[BaseMessage]) -> int:
     """Tokens of what has to survive: system messages and the last turn, with the turns that tools tie to it."""
-    start = max((i for i, m in enumerate(history) if isinstance(m, HumanMessage)), default=0)
+    start = max((i for i, m in enumerate(history) if is_human(m)), default=0)
     where = {id(message): i for i, message in enumerate(history)}
     spans = [(where[id(call)], where[id(result)]) for call, result in pairs(history)]
-    humans = {0} | {i for i, m in enumerate(history) if isinstance(m, HumanMessage)}
+    humans = {0} | {i for i, m in enumerate(history) if is_human(m)}
     while any(call < start <= result for call, result in spans) or start not in humans:
         start -= 1
-    return count([m for i, m in enumerate(history) if i >= start or isinstance(m, SystemMessage)])
+    return count([m for i, m in enumerate(history) if i >= start or is_system(m)])
 
 
 @every_memory
 @given(history=any_conversation, budget=st.integers(0, 160), state=states)
+@examples(deadline=None)
 def test_a_selection_fits_is_whole_and_tells_what_is_missing(
     memory: Memory, history: list[BaseMessage], budget: int, state: MemoryState
 ) -> None:
@@ -140,11 +141,11 @@ def test_all_is_sent_while_nothing_needs_to_be_left_out(name: str) -> None:
 
 @every_memory
 @given(history=any_conversation, budget=st.integers(0, 400), state=states)
-@examples(max_examples=60)
+@examples(max_examples=60, deadline=None)
 async def test_what_is_due_ends_and_never_covers_what_is_not_finished(
     memory: Memory, history: list[BaseMessage], budget: int, state: MemoryState
 ) -> None:
-    spoken = [message for message in history if not isinstance(message, SystemMessage)]
+    spoken = [message for message in history if not is_system(message)]
     model, made = rehearsed(), replace(state, covered=min(state.covered, len(spoken)))
     before, copy = made, list(history)
     async for new in memory.updates(history, budget, count, made, model):
@@ -156,9 +157,7 @@ async def test_what_is_due_ends_and_never_covers_what_is_not_finished(
         open_turn = spoken[before.covered :]
         last = history[-1]
         if not isinstance(last, AIMessage) or last.tool_calls:
-            assert any(isinstance(m, HumanMessage) for m in open_turn) or not any(
-                isinstance(m, HumanMessage) for m in spoken
-            )
+            assert any(is_human(m) for m in open_turn) or not any(is_human(m) for m in spoken)
         for message, result in pairs(history):
             assert any(message is m for m in open_turn) == any(result is m for m in open_turn)
     for prompt in model.summaries:
@@ -175,7 +174,7 @@ def test_long_conversations_are_counted_a_few_times_only(memory: Memory) -> None
 
 @every_memory
 @given(lengths=st.lists(st.tuples(st.integers(1, 60), st.integers(1, 60)), min_size=2, max_size=40))
-@examples(max_examples=40)
+@examples(max_examples=40, deadline=None)
 async def test_prompts_only_grow_at_their_end_until_a_block_is_left_out_or_a_summary_is_written(
     memory: Memory, lengths: list[tuple[int, int]]
 ) -> None:

@@ -177,6 +177,34 @@ def test_an_agent_whose_summary_fails_has_answered_and_tries_again(caplog: pytes
     assert running.get_state(CONFIG).values["memory_state"]["covered"] == 4
 
 
+@tool
+def library(query: str) -> str:
+    """Books by title, author or year."""
+    return query
+
+
+library.description = "What the library has. " * 100  # 550 tokens by LangChain's estimate
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+async def test_what_an_agents_tools_and_system_prompt_take_is_summarised_in_time(awaited: bool) -> None:
+    """The room for turns is what they leave: turns go into the summary before they no longer fit, not after."""
+    model = Agent(asked=[], profile={"max_input_tokens": 1000})
+    memory, left_out = SummaryBufferMemory(model=model, max_tokens=30, max_facts=0), []
+    running = create_agent(
+        model, [library], system_prompt="Be kind. " * 20, middleware=[memory], checkpointer=InMemorySaver()
+    )
+    for number in range(25):
+        text = f"This is question {number}, of some length. What is 1 + 1?"
+        result = await aask(running, text) if awaited else ask(running, text)
+        left_out.append(result["messages"][-1].response_metadata.get("left_out", 0))
+    assert left_out == [0] * 25
+    assert "memory_room" not in result
+    room = running.get_state(CONFIG).values["memory_room"]
+    assert 300 < room < 1000 - 550 - 45
+    assert model.summaries
+
+
 def test_a_summary_memory_without_a_model_is_refused_in_an_agent() -> None:
     with pytest.raises(RequestError, match="needs a model"):
         ask(agent(SummaryMemory(), Agent(asked=[])), "Hi")

@@ -1,49 +1,12 @@
-"""What a memory made of a conversation is kept beside it, goes when it is no longer true, and old databases get a place
-for it."""
-
-import threading
+"""What a memory made of a conversation is kept beside it, and goes when it is no longer true."""
 
 import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
-from sqlalchemy import create_engine, inspect, text
+from sqlalchemy import create_engine, text
 
 from phireside.errors import ConversationNotFoundError, StoreError
 from phireside.memory import ConversationStore, MemoryState
-from phireside.memory.schema import SCHEMA_VERSION
 from phireside.memory.states import KEPT
-
-# The statements by which version 1 created its tables, as SQLAlchemy wrote them then.
-VERSION_1 = """
-CREATE TABLE conversations (id VARCHAR(32) NOT NULL, title TEXT NOT NULL, folded_title TEXT NOT NULL,
-    created_at {time} NOT NULL, updated_at {time} NOT NULL, options TEXT NOT NULL, PRIMARY KEY (id));
-CREATE INDEX ix_conversations_updated_at ON conversations (updated_at);
-CREATE TABLE phireside_schema (version INTEGER NOT NULL);
-CREATE TABLE messages (id {serial} NOT NULL, conversation_id VARCHAR(32) NOT NULL, position INTEGER NOT NULL,
-    payload TEXT NOT NULL, folded_text TEXT NOT NULL, PRIMARY KEY (id), UNIQUE (conversation_id, position),
-    FOREIGN KEY(conversation_id) REFERENCES conversations (id) ON DELETE CASCADE);
-INSERT INTO phireside_schema VALUES (1);
-INSERT INTO conversations VALUES
-    ('c1', 'Old', 'old', '2026-01-02 03:04:05.000006', '2026-01-02 03:04:05.000006', '{{}}');
-INSERT INTO messages (conversation_id, position, payload, folded_text) VALUES
-    ('c1', 0, '{{"type": "human", "data": {{"content": "Hello?"}}}}', 'hello?'),
-    ('c1', 1, '{{"type": "ai", "data": {{"content": "Hi."}}}}', 'hi.')
-"""
-
-
-@pytest.fixture
-def version_1(url: str) -> str:
-    """The URL of a database as version 1 left it."""
-    ConversationStore(url).close()  # creates the folder
-    engine = create_engine(url)
-    sqlite = url.startswith("sqlite")
-    with engine.begin() as connection:
-        for table in ("memory_states", "messages", "conversations", "phireside_schema"):
-            connection.execute(text(f"DROP TABLE {table}"))
-        script = VERSION_1.format(time="DATETIME" if sqlite else "TIMESTAMP", serial="INTEGER" if sqlite else "SERIAL")
-        for statement in script.split(";\n"):
-            connection.exec_driver_sql(statement)
-    engine.dispose()
-    return url
 
 
 def turns(count: int, first: int = 0) -> list[BaseMessage]:
@@ -149,58 +112,3 @@ def test_only_the_last_states_are_kept(store: ConversationStore, url: str) -> No
     assert store.memory_state(made.id) == state(198)
     store.save_memory_state(made.id, state(180))  # an older one, e.g. made again after an edit
     assert store.memory_state(made.id) == state(180)
-
-
-# ---- version 1 ----
-
-
-def test_a_database_of_version_1_opens_and_keeps_what_it_has(version_1: str) -> None:
-    store = ConversationStore(version_1)
-    assert [message.text for message in store.messages("c1")] == ["Hello?", "Hi."]
-    assert store.get("c1").title == "Old"
-    store.save_memory_state("c1", state(2))
-    store.close()
-    again = ConversationStore(version_1)
-    assert again.memory_state("c1") == state(2)
-    again.close()
-    assert versions(version_1) == [SCHEMA_VERSION]
-
-
-def test_many_may_open_a_database_of_version_1_at_once(version_1: str) -> None:
-    faults: list[Exception] = []
-
-    def open_it() -> None:
-        try:
-            ConversationStore(version_1).close()
-        except Exception as error:  # noqa: BLE001 (it would only end the thread)
-            faults.append(error)
-
-    threads = [threading.Thread(target=open_it) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert faults == []
-    assert versions(version_1) == [SCHEMA_VERSION]
-
-
-def test_a_migration_that_fails_leaves_version_1_as_it_was(version_1: str) -> None:
-    engine = create_engine(version_1)
-    with engine.begin() as connection:
-        connection.execute(text("CREATE TABLE memory_states (theirs INTEGER)"))  # of another program
-    with pytest.raises(StoreError):
-        ConversationStore(version_1)
-    with engine.begin() as connection:
-        connection.execute(text("DROP TABLE memory_states"))
-    assert versions(version_1) == [1]
-    ConversationStore(version_1).close()
-    assert "memory_states" in inspect(engine).get_table_names()
-    engine.dispose()
-
-
-def versions(url: str) -> list[int]:
-    engine = create_engine(url)
-    with engine.connect() as connection:
-        found = list(connection.scalars(text("SELECT version FROM phireside_schema")))
-    engine.dispose()
-    return found

@@ -20,7 +20,7 @@ from langchain_core.messages.ai import UsageMetadata
 from sqlalchemy import create_engine, text
 
 from phireside.errors import ConversationNotFoundError, StoreError
-from phireside.memory import ConversationStore
+from phireside.memory import ConversationStore, MemoryState
 from phireside.memory.schema import SCHEMA_VERSION
 
 CALL = {"name": "clock", "args": {"zone": "Europe/Rome"}, "id": "call_1", "type": "tool_call"}
@@ -275,6 +275,10 @@ def test_the_json_export_has_everything(store: ConversationStore) -> None:
     assert datetime.fromisoformat(data["updated_at"]) == kept.updated_at
     assert [record["type"] for record in data["messages"]] == ["system", "human", "ai", "tool", "ai", "human"]
     assert AIMessage(**data["messages"][4]["data"]) == EVERY_KIND[4]
+    assert data["memory"] is None
+    store.save_memory_state(made.id, MemoryState("They met.", ("The Human is Ω.",), 2))
+    memory = json.loads(store.export_json(made.id))["memory"]
+    assert memory == {"summary": "They met.", "facts": ["The Human is Ω."], "covered": 2}
 
 
 def test_the_markdown_export_reads_well(store: ConversationStore) -> None:
@@ -399,7 +403,7 @@ def test_a_database_of_another_program_is_refused_and_left_alone(url: str) -> No
     engine = create_engine(url)
     with engine.begin() as connection:
         connection.execute(text("DROP TABLE phireside_schema"))
-    with pytest.raises(StoreError, match=r"another program.*conversations, memory_states, messages"):
+    with pytest.raises(StoreError, match=r"another program.*conversations, facts, .*messages"):
         ConversationStore(url)
     engine.dispose()
 

@@ -1,16 +1,23 @@
 """`SummaryMemory`: the book's prompt, one step after another, bounded; facts beside it; nothing lost on the way."""
 
 import re
-from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    ChatMessage,
+    FunctionMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+)
 from rehearsed import CALL, Rehearsed, count, dialogue, rehearsed
 
 from phireside.errors import EngineError
-from phireside.memory import MemoryState, SummaryMemory, facts
-from phireside.memory.facts import merged, stated
-from phireside.models import ChatGGUF
+from phireside.memory import MemoryState, SummaryMemory
+from phireside.memory.facts import merged
+from phireside.memory.summary import _question
 
 ROOM = 5000
 MET = [HumanMessage("My name is Maarten. What is 1 + 1?"), AIMessage("It is 2.")]
@@ -122,6 +129,41 @@ async def test_a_turn_that_is_too_long_by_itself_is_shortened_and_the_prompt_say
     assert count([HumanMessage(model.summaries[0])]) + 20 <= 700
 
 
+@pytest.mark.parametrize("words", ["", "a few words", "many words " * 50])
+async def test_a_turn_of_hundreds_of_messages_holds_nothing_up(words: str) -> None:
+    """Its first and last messages are shown, and the prompt says that there were more."""
+    model, memory = rehearsed(), SummaryMemory(max_tokens=20, max_facts=0)
+    step = [AIMessage(words, tool_calls=[CALL]), ToolMessage(words, tool_call_id="call_0")]
+    history = [HumanMessage("Look."), *step * 300, AIMessage("Found."), *dialogue(2)]
+    states = await updated(memory, history, model, room=700)
+    assert states[-1].covered == len(history)
+    assert all(count([HumanMessage(prompt)]) + 20 <= 700 for prompt in model.summaries)
+    shown, left_out = model.summaries[0].split("new lines of conversation:\n")[1].split("\n[")
+    assert shown.startswith("Human: Look.\nAI: ")
+    assert re.match(r"\d+ messages left out\]\n", left_out)
+    assert "\nAI: Found." in left_out
+    told = len(shown.splitlines()) + len(left_out.partition("\n\n")[0].splitlines()) - 1
+    assert told + int(left_out.split()[0]) == 602
+
+
+def test_a_message_is_not_shortened_into_a_longer_one() -> None:
+    history = [HumanMessage("Look."), *[AIMessage("a few words of it")] * 40, AIMessage("Found.")]
+    due = SummaryMemory(max_tokens=20).due(history, 900, count)
+    assert due is not None
+    assert "characters left out" not in _question(due)[0].text
+
+
+async def test_each_line_says_who_wrote_it() -> None:
+    model = rehearsed()
+    history = [
+        ChatMessage("One.", role="user"), FunctionMessage("Two.", name="f"), ChatMessage("Three.", role="critic"),
+        ChatMessage("Not told.", role="system"), AIMessage("Four."),
+    ]  # fmt: skip
+    (state,) = await updated(SummaryMemory(max_facts=0), history, model)
+    assert "\nHuman: One.\nResult of f: Two.\ncritic: Three.\nAI: Four.\n\n" in model.summaries[0]
+    assert state.covered == 4
+
+
 async def test_the_summary_is_bounded_even_where_a_server_ignores_the_limit() -> None:
     class Wordy(Rehearsed):
         def _generate(self, messages: list[BaseMessage], *args: object, **kwargs: object):  # type: ignore[no-untyped-def]
@@ -169,30 +211,10 @@ async def test_a_model_that_cannot_answer_in_a_form_lists_no_facts() -> None:
     assert state.facts == ()
 
 
-@pytest.mark.parametrize("answer", [{}, {"facts": None}, {"facts": [1, None]}, None, "text"])
-async def test_an_answer_in_another_form_lists_no_facts(answer: object) -> None:
-    from langchain_core.runnables import RunnableLambda
-
-    class Odd(Rehearsed):
-        def with_structured_output(self, schema: object, **kwargs: object):  # type: ignore[no-untyped-def]
-            return RunnableLambda(lambda _: answer)
-
-    assert await facts.facts_in(Odd(asked=[]), MET, 9, {}) == []
-
-
-def test_facts_that_nobody_stated_are_dropped() -> None:
-    said = [HumanMessage("I'm Maarten, born 1990, and my dog is Bo."), AIMessage("Hello from Anna, 12.")]
-    assert stated(["The Human's name is Maarten.", "Born in 1990.", "He has a dog."], said) == [
-        "The Human's name is Maarten.", "Born in 1990.", "He has a dog.",
-    ]  # fmt: skip
-    assert stated(["The Human's name is Anna.", "The Human is 12.", "Born 1991."], said) == []
-
-
 def test_facts_are_merged_once_each_and_bounded() -> None:
     old = tuple(f"Fact {n}." for n in range(5))
-    assert merged(old, ["fact  3", "Fact 9.", " "], 10) == (*old, "Fact 9.")
+    assert merged(old, ["fact 3", "Fact 9."], 10) == (*old, "Fact 9.")
     assert merged(old, ["Fact 9."], 3) == ("Fact 3.", "Fact 4.", "Fact 9.")
-    assert len(merged((), ["x" * 500], 3)[0]) == facts.LONGEST
     assert merged(old, ["Fact 9."], 0) == ()
 
 
@@ -201,16 +223,3 @@ def test_what_would_add_nothing_is_not_due_for_ever(budget: int) -> None:
     messages = [HumanMessage(""), SystemMessage(""), HumanMessage("")]
     due = SummaryMemory(max_facts=0).due(messages, budget, count, MemoryState("", (), 1))
     assert due is None or due.covered > 1
-
-
-class Cut(ChatGGUF):
-    """A model whose tokens ran out in the last fact."""
-
-    async def ainvoke(self, *_: Any, **__: Any) -> AIMessage:
-        return AIMessage(
-            '{"facts": ["Ann is 32.", "Ann was born in 19"]}', response_metadata={"finish_reason": "length"}
-        )
-
-
-async def test_a_fact_that_was_cut_short_is_not_kept() -> None:
-    assert await facts.facts_in(Cut(), [HumanMessage("Who is Ann?")], 10, {}) == ["Ann is 32."]

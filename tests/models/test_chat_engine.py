@@ -13,6 +13,7 @@ from langchain_core.messages import HumanMessage, SystemMessage
 
 from phireside.errors import EngineError, GrammarError, RequestError
 from phireside.models import ChatGGUF, Grammar, StopSignal
+from phireside.models.engine.scoring import Scoring
 from phireside.settings import EngineSettings, Settings
 
 FOREVER = "Say something."  # the random models never end an answer by themselves
@@ -186,6 +187,30 @@ async def test_scores_tell_the_likely_answer_and_are_log_probabilities(starter: 
     assert [score.tokens for score in later] == [score.tokens for score in scores]
     assert [score.logprob for score in later] == pytest.approx([score.logprob for score in scores], abs=0.5)
     assert starter.score("What is the capital of France?", ["Paris"])[0].tokens == scores[0].tokens
+
+
+@pytest.mark.real
+async def test_who_cancels_scores_frees_the_engine(tiny: ChatGGUF, monkeypatch: pytest.MonkeyPatch) -> None:
+    reasons: list[str] = []
+    end = Scoring.end
+    monkeypatch.setattr(Scoring, "end", lambda self, reason: (reasons.append(reason), end(self, reason))[1])
+    engine = engine_of(tiny)
+    task = asyncio.create_task(tiny.ascore("Which?", ["many words of an answer " * 10] * 2000))
+    await asyncio.to_thread(wait_until, lambda: engine.stats().running == 1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.to_thread(wait_until, lambda: engine.stats().running == 0)
+    assert reasons == ["cancelled"]
+    assert len(await tiny.ascore("Which?", ["this", "that"])) == 2
+
+
+@pytest.mark.real
+def test_scores_can_be_stopped_from_outside(tiny: ChatGGUF) -> None:
+    signal = StopSignal()
+    signal.set()
+    with pytest.raises(EngineError, match="cancelled"):
+        tiny.score("Which?", ["this", "that"], signal=signal)
 
 
 @pytest.mark.real

@@ -2,8 +2,8 @@
 
 `Rehearsed` knows what stands in its prompt and nothing else: asked for a name, an age or a first question it looks for
 them there. So what a person is told depends on what a memory sends, and not on a model's wit. Asked for a summary it
-repeats what the Human said, shortened to the limit it is given, and asked for facts it gives those sentences of the
-Human that begin with "My", "I am" or "I have".
+repeats what the Human said, shortened to the limit it is given; asked of a sentence whether it is a fact, it says so of
+those that begin with "My", "I am" or "I have".
 """
 
 import asyncio
@@ -19,14 +19,21 @@ from langchain_core.messages import (
     AIMessageChunk,
     BaseMessage,
     ChatMessage,
+    ChatMessageChunk,
     FunctionMessage,
+    FunctionMessageChunk,
     HumanMessage,
+    HumanMessageChunk,
+    RemoveMessage,
     SystemMessage,
+    SystemMessageChunk,
     ToolMessage,
+    ToolMessageChunk,
 )
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable, RunnableLambda
 
+FACT = re.compile(r"(My|I am|I have) ")
 SUMMARIZE = "Summarize the conversations and update with the new lines."
 
 
@@ -36,7 +43,7 @@ class Rehearsed(BaseChatModel):
     Args:
         go: a summary waits until this is set.
         failing: raised by each summary.
-        structured: whether it can answer in a form, and so list facts.
+        structured: whether it can answer in a form, and so tell facts.
     """
 
     asked: list[Any]
@@ -80,7 +87,7 @@ class Rehearsed(BaseChatModel):
     def with_structured_output(self, schema: Any, **kwargs: Any) -> Runnable[Any, Any]:
         if not self.structured:
             raise NotImplementedError
-        return RunnableLambda(lambda messages: {"facts": facts(str(messages[0].text))})
+        return RunnableLambda(lambda messages: {"kind": "fact" if FACT.match(messages[-1].text) else "other"})
 
 
 def rehearsed(**options: Any) -> Rehearsed:
@@ -116,12 +123,6 @@ def summary(prompt: str, max_tokens: int) -> str:
     before, _, lines = prompt.partition("\n\nnew lines of conversation:\n")
     said = re.findall(r"^Human: (.*)$", lines, re.MULTILINE)
     return " ".join([before.partition("Current summary:\n")[2], *said]).strip()[: 4 * max_tokens] or "Nothing."
-
-
-def facts(prompt: str) -> list[str]:
-    lines = prompt.partition("\n\nnew lines of conversation:\n")[2]
-    said = " ".join(re.findall(r"^Human: (.*)$", lines, re.MULTILINE))
-    return re.findall(r"(?:My|I am|I have) [^.!?]+[.]", said)
 
 
 # ---- counting, and messages of every kind ----
@@ -161,15 +162,36 @@ _broken = st.lists(
     _ids.map(lambda name: CALL | {"id": name, "type": "invalid_tool_call", "args": "{", "error": None}), max_size=2
 )
 _ai = st.builds(AIMessage, _content, tool_calls=_calls, invalid_tool_calls=_broken)
-_tool = st.builds(lambda content, name: ToolMessage(content, tool_call_id=name), _content, _ids)
+_ai_chunk = st.builds(AIMessageChunk, _content, tool_calls=_calls)
+_status = st.sampled_from(["success", "error"])
+_tool = st.builds(
+    lambda content, name, how: ToolMessage(content, tool_call_id=name, status=how), _content, _ids, _status
+)
+_role = st.sampled_from(["critic", "system", "user", "assistant"])
 any_message = st.one_of(
     _content.map(HumanMessage),
     _content.map(HumanMessage),
     _content.map(SystemMessage),
     _ai,
     _tool,
-    _content.map(AIMessageChunk),
-    st.builds(lambda content: ChatMessage(content, role="critic"), _text),
+    _content.map(HumanMessageChunk),
+    _content.map(SystemMessageChunk),
+    _ai_chunk,
+    st.builds(lambda content, name: ToolMessageChunk(content=content, tool_call_id=name), _content, _ids),
+    st.builds(lambda content, role: ChatMessage(content, role=role), _text, _role),
+    st.builds(lambda content, role: ChatMessageChunk(content=content, role=role), _text, _role),
     st.builds(lambda content: FunctionMessage(content, name="f"), _text),
+    st.builds(lambda content: FunctionMessageChunk(content=content, name="f"), _text),
+    st.just("1").map(lambda name: RemoveMessage(id=name)),
 )
 any_conversation = st.lists(any_message, max_size=14)
+
+
+def is_system(message: BaseMessage) -> bool:
+    """By its class, or by the role that it names."""
+    return isinstance(message, SystemMessage) or getattr(message, "role", "") == "system"
+
+
+def is_human(message: BaseMessage) -> bool:
+    """By its class, or by the role that it names."""
+    return isinstance(message, HumanMessage) or getattr(message, "role", "") == "user"

@@ -1,17 +1,17 @@
 """Row 9: two processes with eight threads each read and write the same conversations, while a third holds the lock.
 
-Nobody is told "database is locked"; every turn is there once, whole, and in its writer's order.
+Nobody is told "database is locked"; every turn is there once, whole, and in its writer's order. What a memory made of a
+conversation is there too, and where another writer was first it is refused and not mixed up. On SQLite and PostgreSQL.
 """
 
 import json
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, make_url
 
 from phireside.memory import ConversationStore
 
@@ -22,12 +22,13 @@ PROCESSES, THREADS = 2, 8
 WORKER = """
 import json, sys, threading, time
 from langchain_core.messages import AIMessage, HumanMessage
-from phireside.memory import ConversationStore
+from phireside.errors import StoreError
+from phireside.memory import ConversationStore, MemoryState
 
 url, process, threads, turns, shared = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
 store = ConversationStore(url)
 own = [store.create(f"{process}.{thread}") for thread in range(threads)]
-seconds, errors = [], []
+seconds, errors, kept, refused = [], [], [], []
 
 def work(thread):
     try:
@@ -43,8 +44,22 @@ def work(thread):
             name = f"{process}.{thread}.{number}"
             store.save_turn(place, [HumanMessage(name), AIMessage(name)])
             seconds.append(time.perf_counter() - began)
+            summarize(place, name)
     except Exception as error:
         errors.append(repr(error))
+
+def summarize(place, name):
+    "As after an answer: of the own conversation it is kept, of the shared one only if nobody was faster."
+    as_of, before = store.get(place).updated_at, store.memory_state(place)
+    covered = len(store.messages(place))
+    assert before.covered <= covered
+    try:
+        store.save_memory_state(place, MemoryState(f"{covered} by {name}", (name,), covered), as_of=as_of)
+        kept.append(name)
+    except StoreError as error:
+        if place != shared or "the conversation changed" not in str(error):
+            raise
+        refused.append(name)
 
 workers = [threading.Thread(target=work, args=(thread,)) for thread in range(threads)]
 print("ready", flush=True)
@@ -52,7 +67,7 @@ sys.stdin.readline()
 for worker in workers: worker.start()
 for worker in workers: worker.join()
 store.close()
-print(json.dumps({"seconds": seconds, "errors": errors}))
+print(json.dumps({"seconds": seconds, "errors": errors, "kept": kept, "refused": refused}))
 """
 
 
@@ -60,48 +75,53 @@ print(json.dumps({"seconds": seconds, "errors": errors}))
     ("turns", "locked_for"), [(10, 1.0), pytest.param(312, 4.0, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
 )
 def test_nobody_is_told_that_the_database_is_locked(
-    tmp_path: Path, figure: Callable[[int, str], None], turns: int, locked_for: float
+    url: str, figure: Callable[[int, str], None], turns: int, locked_for: float
 ) -> None:
-    path = tmp_path / "conversations.db"
-    store = ConversationStore(f"sqlite:///{path}")
+    store = ConversationStore(url)
     shared = store.create("shared").id
-    workers = [start_worker(path, name, turns, shared) for name in range(PROCESSES)]
+    workers = [start_worker(url, name, turns, shared) for name in range(PROCESSES)]
     for worker in workers:
         assert worker.stdout
         assert worker.stdout.readline() == "ready\n"
-    results = [json.loads(out) for out in run_beside_a_lock(path, workers, locked_for)]
+    results = [json.loads(out) for out in run_beside_a_lock(url, workers, locked_for)]
 
     errors = [error for result in results for error in result["errors"]]
     seconds = sorted(second for result in results for second in result["seconds"])
     p50, p99 = (1000 * seconds[int(len(seconds) * share)] for share in (0.5, 0.99))
+    kept, refused = (sum(len(result[what]) for result in results) for what in ("kept", "refused"))
     figure(
         9,
-        f"{len(errors)} errors in {len(seconds)} turns, {PROCESSES} x {THREADS} writers, lock held {locked_for:.0f} s: "
-        f"p50 {p50:.0f} ms, p99 {p99:.0f} ms, longest {seconds[-1]:.1f} s",
+        f"{make_url(url).get_backend_name()}: {len(errors)} errors in {len(seconds)} turns, {PROCESSES} x {THREADS} "
+        f"writers, lock held {locked_for:.0f} s: p50 {p50:.0f} ms, p99 {p99:.0f} ms, longest {seconds[-1]:.1f} s; "
+        f"{kept} memory states kept, {refused} refused because somebody else was faster",
     )
     assert errors == []
+    assert kept + refused == len(seconds)
+    assert refused  # with sixteen writers some are always too late
     check_order_and_counts(store, shared, turns)
+    check_states(store, shared, turns)
     store.close()
 
 
-def start_worker(path: Path, name: int, turns: int, shared: str) -> subprocess.Popen[str]:
-    arguments = [f"sqlite:///{path}", str(name), str(THREADS), str(turns), shared]
+def start_worker(url: str, name: int, turns: int, shared: str) -> subprocess.Popen[str]:
+    arguments = [url, str(name), str(THREADS), str(turns), shared]
     command = [sys.executable, "-c", WORKER, *arguments]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def run_beside_a_lock(path: Path, workers: list[subprocess.Popen[str]], seconds: float) -> list[str]:
+def run_beside_a_lock(url: str, workers: list[subprocess.Popen[str]], seconds: float) -> list[str]:
     """Let the workers go while the write lock is held from outside for some time; what they printed."""
-    other = sqlite3.connect(path, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    for worker in workers:
-        assert worker.stdin
-        worker.stdin.write("\n")
-        worker.stdin.flush()
-    time.sleep(seconds)
-    assert all(worker.poll() is None for worker in workers)  # they wait for the lock, they did not fail
-    other.execute("COMMIT")
-    other.close()
+    other = create_engine(url)
+    with other.begin() as connection:
+        lock = "BEGIN IMMEDIATE" if connection.dialect.name == "sqlite" else "LOCK TABLE messages IN EXCLUSIVE MODE"
+        connection.exec_driver_sql(lock)
+        for worker in workers:
+            assert worker.stdin
+            worker.stdin.write("\n")
+            worker.stdin.flush()
+        time.sleep(seconds)
+        assert all(worker.poll() is None for worker in workers)  # they wait for the lock, they did not fail
+    other.dispose()
     outputs = [worker.communicate(timeout=800)[0] for worker in workers]
     assert [worker.returncode for worker in workers] == [0] * len(workers)
     return outputs
@@ -116,3 +136,16 @@ def check_order_and_counts(store: ConversationStore, shared: str, turns: int) ->
     for name in writers:
         mine = [text for text in together[::2] if text.rpartition(".")[0] == name]
         assert mine == [f"{name}.{i}" for i in range(1, turns, 2)]
+
+
+def check_states(store: ConversationStore, shared: str, turns: int) -> None:
+    """Each state says how many messages it was made of, and by whom: none is another's, or of messages to come."""
+    for made in store.list():
+        state, texts = store.memory_state(made.id), [message.text for message in store.messages(made.id)]
+        covered, _, writer = state.summary.partition(" by ")
+        assert int(covered) == state.covered <= len(texts)
+        assert state.facts == (writer,)
+        if made.id == shared:
+            assert writer in texts[: state.covered]
+        else:
+            assert (state.covered, writer) == (len(texts), texts[-1])

@@ -1,5 +1,6 @@
-"""A model that follows a script, and the app in Streamlit's AppTest, with its data in `tmp_path`."""
+"""A model that follows a script; the app in Streamlit's AppTest, with its data in `tmp_path`; and a real browser."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,17 +10,31 @@ from typing import Any
 
 import pytest
 import streamlit as st
+from browsing import WAIT
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from streamlit.testing.v1 import AppTest
+from streamlit.util import calc_hash
 
 from phireside.errors import PhiresideError
 from phireside.settings import Settings
 from phireside.ui.services import Services, close_services, services
 
 MAIN = Path(__file__).parent.parent.parent / "ui" / "main.py"
+
+SWITCHES = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+]
 
 
 @dataclass
@@ -120,6 +135,30 @@ def page(parts: Services) -> Callable[[], AppTest]:
 
 
 @pytest.fixture
+def menu() -> Callable[[AppTest, str], AppTest]:
+    """`menu(app, name)` chooses a page in the menu. `AppTest.switch_page` knows only pages that are files."""
+
+    def choose(app: AppTest, name: str) -> AppTest:
+        app.query_params.clear()
+        app._page_hash = calc_hash(name)
+        app.run()
+        app._page_hash = ""  # the next run stays where this one ended
+        return app
+
+    return choose
+
+
+@pytest.fixture
+def memory_page(parts: Services, menu: Callable[[AppTest, str], AppTest]) -> Callable[..., AppTest]:
+    """`memory_page()` opens the memory page in a browser session of its own, `memory_page(app)` in that of a page."""
+
+    def open_page(app: AppTest | None = None) -> AppTest:
+        return menu(app or AppTest.from_file(MAIN, default_timeout=20), "memory")
+
+    return open_page
+
+
+@pytest.fixture
 def until() -> Callable[[Callable[[], bool]], None]:
     """`until(condition)` waits for something that another thread does."""
 
@@ -130,3 +169,50 @@ def until() -> Callable[[Callable[[], bool]], None]:
             time.sleep(0.01)
 
     return wait
+
+
+@pytest.fixture(scope="module")
+def browser(browser_path: Path) -> Iterator[Browser]:
+    """A headless Chromium."""
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=browser_path, args=SWITCHES)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def tab(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """`tab(address)` opens a browser session of its own. No page may log an error."""
+    opened, errors = [], []
+
+    def open_tab(address: str, width: int = 1440, theme: Any = "light") -> Page:
+        size = {"width": width, "height": 900 if width > 500 else 844}
+        context = browser.new_context(
+            viewport=size, color_scheme=theme, permissions=["clipboard-read", "clipboard-write"]
+        )
+        opened.append(context)
+        page = context.new_page()
+        page.set_default_timeout(WAIT)
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(address)
+        expect(page.get_by_test_id("stChatInputTextArea")).to_be_visible(timeout=WAIT)
+        return page
+
+    yield open_tab
+    for context in opened:
+        context.close()
+    assert errors == []
+
+
+@pytest.fixture
+def shoot(tmp_path: Path) -> Callable[[Page, str], None]:
+    """`shoot(page, name)` saves a screenshot."""
+    folder = Path(os.environ.get("SCREENSHOTS") or tmp_path)
+
+    def save(page: Page, name: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        page.wait_for_timeout(400)  # for Streamlit's transitions
+        page.screenshot(path=folder / f"{name}.png")
+
+    return save

@@ -4,71 +4,21 @@ Screenshots go to the folder that the environment variable SCREENSHOTS names, el
 """
 
 import json
-import os
 import re
-import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
-
-from phireside.ui.options import SCRIPT, streamlit_flags
+from browsing import WAIT, answered, app_process, button, fits, say, stop_button
+from playwright.sync_api import expect
 
 pytestmark = [pytest.mark.browser, pytest.mark.real]
 
-SWITCHES = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-]
-WAIT = 30_000  # ms; the machine may be busy
 LONG = "Write a very long story about a lighthouse keeper, with many chapters."
-
-
-@contextmanager
-def app_process(data: Path, **environment: str) -> Iterator[str]:
-    """The app in a child process, with its data in a folder; gives its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [Path(sys.executable).with_name("streamlit"), "run", SCRIPT, *streamlit_flags(server__port=port)]
-    variables = os.environ | {"PHIRESIDE_DATA_DIR": str(data)} | environment
-    data.mkdir(parents=True, exist_ok=True)
-    with (data / "log.txt").open("ab") as log:
-        process = subprocess.Popen(command, cwd=data, env=variables, stdout=log, stderr=log)
-    try:
-        address = f"http://127.0.0.1:{port}"
-        _wait_for(f"{address}/_stcore/health", process, data / "log.txt")
-        yield address
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _wait_for(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    end = time.monotonic() + 60
-    while True:
-        try:
-            httpx.get(address).raise_for_status()
-            return
-        except httpx.HTTPError:
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < end, log.read_text()
-            time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
@@ -76,86 +26,6 @@ def app(tmp_path_factory: pytest.TempPathFactory, starter_path: Path) -> Iterato
     """The app on the starter model."""
     with app_process(tmp_path_factory.mktemp("app")) as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def browser(browser_path: Path) -> Iterator[Browser]:
-    """A headless Chromium."""
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=browser_path, args=SWITCHES)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def tab(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """`tab(address)` opens a browser session of its own. No page may log an error."""
-    opened, errors = [], []
-
-    def open_tab(address: str, width: int = 1440, theme: Any = "light") -> Page:
-        size = {"width": width, "height": 900 if width > 500 else 844}
-        context = browser.new_context(
-            viewport=size, color_scheme=theme, permissions=["clipboard-read", "clipboard-write"]
-        )
-        opened.append(context)
-        page = context.new_page()
-        page.set_default_timeout(WAIT)
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(address)
-        expect(page.get_by_test_id("stChatInputTextArea")).to_be_visible(timeout=WAIT)
-        return page
-
-    yield open_tab
-    for context in opened:
-        context.close()
-    assert errors == []
-
-
-@pytest.fixture
-def shoot(tmp_path: Path) -> Callable[[Page, str], None]:
-    """`shoot(page, name)` saves a screenshot."""
-    folder = Path(os.environ.get("SCREENSHOTS") or tmp_path)
-
-    def save(page: Page, name: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        page.wait_for_timeout(400)  # for Streamlit's transitions
-        page.screenshot(path=folder / f"{name}.png")
-
-    return save
-
-
-def say(page: Page, text: str) -> None:
-    box = page.get_by_test_id("stChatInputTextArea")
-    expect(box).to_be_enabled(timeout=WAIT)
-    asked = page.get_by_label("Chat message from user")
-    count = asked.count()
-    box.fill(text)
-    box.press("Enter")
-    expect(asked).to_have_count(count + 1, timeout=WAIT)
-
-
-def button(page: Page, key: str) -> Locator:
-    """A button by its key. Streamlit draws one that has a tooltip twice, for fingers and for a mouse."""
-    return page.locator(f"[class*='st-key-{key}'] button:visible").first
-
-
-def stop_button(page: Page) -> Locator:
-    return button(page, "stop")
-
-
-def answered(page: Page) -> str:
-    """The text of the last answer, once it is complete."""
-    expect(button(page, "again-")).to_be_visible(timeout=WAIT)
-    answer = page.get_by_label("Chat message from assistant").last
-    return "\n".join(answer.get_by_test_id("stMarkdown").all_inner_texts())
-
-
-def fits(page: Page) -> None:
-    """Nothing sticks out to the right."""
-    wide = """() => [...document.querySelectorAll('html, [data-testid="stMain"], [data-testid="stChatMessage"]')]
-        .filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.outerHTML.slice(0, 200))"""
-    assert page.evaluate(wide) == []
 
 
 def test_an_answer_streams_and_is_there_after_a_reload(app, tab, shoot):

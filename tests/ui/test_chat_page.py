@@ -331,11 +331,6 @@ def test_facts_name_what_the_model_reported_and_nothing_else():
     assert "limit" in facts(cut)[0]
 
 
-def test_an_answer_says_how_many_old_messages_were_left_out() -> None:
-    answer = AIMessage("Yes.", response_metadata={"finish_reason": "stop", "left_out": 4})
-    assert facts(answer) == ["the oldest 4 messages did not fit and were left out"]
-
-
 def test_an_answer_that_cannot_be_saved_is_still_shown(page, parts, script, monkeypatch):
     def full(*args, **kwargs):
         raise StoreError("The disk is full.", hint="Make room.")

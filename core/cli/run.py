@@ -1,0 +1,161 @@
+"""`phireside run`: scenarios from YAML files, with reports. Knows no more of agents than `phireside.agents.scenarios`.
+
+Results go to stdout; progress goes to stderr, and only to a terminal.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from phireside.cli.output import plain, reporting_errors, tell
+from phireside.errors import RequestError, SettingsError
+from phireside.settings import Settings
+
+if TYPE_CHECKING:
+    from phireside.agents.scenarios import Case, Options, Outcome
+    from phireside.agents.scenarios.run import News, Watch
+
+_NAME_WIDTH, _NEWS_WIDTH = 40, 60
+
+
+@reporting_errors()
+def run(
+    paths: Annotated[list[Path] | None, typer.Argument(help="Scenario files, or folders of them.")] = None,
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="The model of all: a name, or scripted. Default: each scenario's own.")
+    ] = "",
+    seeds: Annotated[int | None, typer.Option(min=1, help="How many runs of each scenario.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML to this file.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page to this file.")] = None,
+    record: Annotated[Path | None, typer.Option(help="Keep what models and tools answer in this folder.")] = None,
+    replay: Annotated[Path | None, typer.Option(help="Answer from what is kept there; no model is needed.")] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema for editors; run nothing.")] = False,
+) -> None:
+    """Run scenarios: scripted conversations with an agent, and what is expected of it. Exit code 1 if one failed.
+
+    Several run at once on one engine. docs/scenarios.md explains the files.
+    """
+    from phireside.agents.scenarios import editor_schema, load  # LangChain's agents: not for --help
+
+    if schema:
+        print(json.dumps(editor_schema(), indent=2, ensure_ascii=False))
+        return
+    if record and replay:
+        raise RequestError("--record and --replay exclude each other.", hint="Record first, then replay.")
+    cases = load(paths or [])
+    for path in (junit, html):
+        if path:
+            _write(path, "", "a")  # what cannot be written is told before the scenarios run
+    with _progress([case.name for case in cases]) as watch:
+        outcomes = _outcomes(cases, _options(model, seeds, record, replay, watch))
+    _report(outcomes, as_json, junit, html)
+    if not all(each.passed for each in outcomes):
+        raise typer.Exit(1)
+
+
+def _options(model: str, seeds: int | None, record: Path | None, replay: Path | None, watch: "Watch") -> "Options":
+    from phireside.agents.scenarios import Options
+    from phireside.models import load_chat_model
+
+    settings = Settings()
+    return Options(
+        lambda name, **given: load_chat_model(name, settings, **given),
+        model=model,
+        default_model=settings.model,
+        seeds=seeds,
+        cassettes=record or replay,
+        tape="record" if record else "replay",
+        watch=watch,
+    )
+
+
+def _outcomes(cases: Sequence["Case"], options: "Options") -> list["Outcome"]:
+    from phireside.agents.scenarios import run_cases
+
+    if not options.replays:  # what is missing is told once, and before anything runs
+        known = {name: _known(name) for name in {options.model_of(case.scenario) for case in cases}}
+        model, default = options.model, options.default_model
+        options = replace(options, model=known.get(model, model), default_model=known.get(default, default))
+    try:
+        return run_cases(cases, options)
+    except KeyboardInterrupt:
+        tell("Stopped.")
+        raise typer.Exit(130) from None
+
+
+def _known(name: str) -> str:
+    """The name of a model that can be used; of `auto`, what it stands for now.
+
+    Raises:
+        ModelError: there is no such model here.
+    """
+    from phireside.agents.scenarios.schema import SCRIPTED
+    from phireside.models import Catalog
+
+    if name == SCRIPTED or name.startswith("openai:"):
+        return name
+    entry = Catalog(Settings()).resolve(name)
+    return entry.name if name == "auto" else name
+
+
+def _report(outcomes: Sequence["Outcome"], as_json: bool, junit: Path | None, html: Path | None) -> None:
+    """Print the results, and write the files."""
+    from phireside.agents.scenarios import report
+
+    print(report.as_json(outcomes) if as_json else plain(report.as_text(outcomes)))
+    if junit:
+        _write(junit, report.as_junit(outcomes))
+    if html:
+        _write(html, report.as_html(outcomes))
+
+
+def _write(path: Path, text: str, mode: str = "w") -> None:
+    try:
+        with path.open(mode, encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be written: {error.strerror}.", hint="Name another file.") from error
+
+
+@contextmanager
+def _progress(names: Sequence[str]) -> Iterator["Watch"]:
+    """What happens, in a line for each scenario, on a terminal; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda *_: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn
+
+    columns = (
+        SpinnerColumn(finished_text=" "),
+        TextColumn("{task.description}", markup=False),
+        TextColumn("{task.fields[news]}", markup=False),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as lines:
+        tasks: dict[str, Any] = {
+            name: lines.add_task(_short(name, _NAME_WIDTH), total=1, news="waits") for name in names
+        }
+
+        def watch(case: "Case", seed: int, news: "News") -> None:
+            lines.update(tasks[case.name], news=f"seed {seed}: {_short(_told(news), _NEWS_WIDTH)}")
+
+        yield watch
+
+
+def _told(news: "News") -> str:
+    from phireside.agents.scenarios.outcome import Run
+    from phireside.agents.scenarios.report import line_text
+
+    return ("passed" if news.passed else "FAILED") if isinstance(news, Run) else line_text(news)
+
+
+def _short(text: str, width: int) -> str:
+    text = plain(" ".join(text.split()))
+    return text if len(text) <= width else text[: width - 1] + "…"

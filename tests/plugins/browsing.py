@@ -1,0 +1,84 @@
+"""What tests in a real browser share: the app in a process of its own, and what a person does on its pages."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+from playwright.sync_api import Locator, Page, expect
+
+from phireside.ui.options import SCRIPT, streamlit_flags
+
+WAIT = 30_000  # ms; the machine may be busy
+
+
+@contextmanager
+def app_process(data: Path, **environment: str) -> Iterator[str]:
+    """The app in a child process, with its data in a folder; gives its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [Path(sys.executable).with_name("streamlit"), "run", SCRIPT, *streamlit_flags(server__port=port)]
+    variables = os.environ | {"PHIRESIDE_DATA_DIR": str(data)} | environment
+    data.mkdir(parents=True, exist_ok=True)
+    with (data / "log.txt").open("ab") as log:
+        process = subprocess.Popen(command, cwd=data, env=variables, stdout=log, stderr=log)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        _wait_for(f"{address}/_stcore/health", process, data / "log.txt")
+        yield address
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait_for(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    end = time.monotonic() + 60
+    while True:
+        try:
+            httpx.get(address).raise_for_status()
+            return
+        except httpx.HTTPError:
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.1)
+
+
+def say(page: Page, text: str) -> None:
+    box = page.get_by_test_id("stChatInputTextArea")
+    expect(box).to_be_enabled(timeout=WAIT)
+    asked = page.get_by_label("Chat message from user")
+    count = asked.count()
+    box.fill(text)
+    box.press("Enter")
+    expect(asked).to_have_count(count + 1, timeout=WAIT)
+
+
+def button(page: Page, key: str) -> Locator:
+    """A button by its key. Streamlit draws one that has a tooltip twice, for fingers and for a mouse."""
+    return page.locator(f"[class*='st-key-{key}'] button:visible").first
+
+
+def stop_button(page: Page) -> Locator:
+    return button(page, "stop")
+
+
+def answered(page: Page) -> str:
+    """The text of the last answer, once it is complete."""
+    expect(button(page, "again-")).to_be_visible(timeout=WAIT)
+    answer = page.get_by_label("Chat message from assistant").last
+    return "\n".join(answer.get_by_test_id("stMarkdown").all_inner_texts())
+
+
+def fits(page: Page) -> None:
+    """Nothing sticks out to the right, and the app as a whole cannot be scrolled away."""
+    wide = """() => [...document.querySelectorAll('html, [data-testid="stMain"], [data-testid="stChatMessage"]')]
+        .filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.outerHTML.slice(0, 200))"""
+    assert page.evaluate(wide) == []
+    hidden = "e => e.scrollHeight - e.clientHeight"
+    assert page.get_by_test_id("stAppViewContainer").evaluate(hidden) <= 1
