@@ -1,1 +1,30 @@
-"""Agents: ReAct over a small model, its policies, and the scenario runner. Empty until issue 6 builds it."""
+"""Agents: `build_agent` makes one of a model and tools, `steps` shows what it does, `policies/` is what it may do.
+
+They are imported when first asked for: LangChain's agents take a third of a second.
+"""
+
+from typing import TYPE_CHECKING
+
+from phireside.lazy import lazy
+
+if TYPE_CHECKING:
+    from phireside.agents.build import build_agent
+    from phireside.agents.policies.limits import Limits
+    from phireside.agents.policies.threads import left_running
+    from phireside.agents.steps import Cost, Step, asteps, steps
+else:
+    __getattr__ = lazy(
+        __name__,
+        {
+            "build_agent": "build",
+            "Limits": "policies.limits",
+            "left_running": "policies.threads",
+            "Step": "steps",
+            "Cost": "steps",
+            "steps": "steps",
+            "asteps": "steps",
+        },
+    )
+
+
+__all__ = ["build_agent", "Limits", "steps", "asteps", "Step", "Cost", "left_running"]

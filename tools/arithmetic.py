@@ -226,7 +226,8 @@ def _shifted(day: date, time: "Measure") -> date:
     count = _SHORT.plus(time.magnitude)
     if count % 1 or abs(count) > date.max.toordinal():
         raise ValueError(f"{count.normalize()} {unit}s cannot be added to a date")
-    return day + (timedelta(int(count)) if unit == "day" else relativedelta(**{f"{unit}s": int(count)}))
+    months = int(count) * (12 if unit == "year" else 1)
+    return day + (timedelta(int(count)) if unit == "day" else relativedelta(months=months))
 
 
 def _between(span: str, first: date, last: date) -> Value:

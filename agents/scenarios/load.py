@@ -1,0 +1,244 @@
+"""Scenario files: finding them, reading them, and saying in which line something is wrong.
+
+YAML is read by PyYAML's safe loader only; nothing in it is run or filled in. Knows nothing of running scenarios.
+"""
+
+import difflib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from phireside.agents.scenarios.schema import (
+    KINDS,
+    NOT,
+    Call,
+    Expect,
+    Model,
+    Result,
+    RunLimits,
+    Scenario,
+    ScriptStep,
+    Turn,
+)
+from phireside.agents.scenarios.schema import Tool as ToolEntry
+from phireside.agents.scenarios.toolbox import REAL_TOOLS
+from phireside.errors import SettingsError
+
+CASSETTE = ".cassette.yaml"
+SUFFIXES = (".yaml", ".yml")
+HINT = "docs/scenarios.md has every key with an example."
+_QUOTES = "Texts with : # ? , or braces in them stand in quotes."
+_LARGEST = 1_000_000  # bytes
+_MOST_NODES = 100_000  # with anchors written out: nine lines of YAML can hold a billion
+_KEYS = sorted(
+    {
+        (field.alias or name)
+        for part in (Scenario, Turn, Expect, Call, Result, ToolEntry, ScriptStep, Model, RunLimits)
+        for name, field in part.model_fields.items()
+        if name != "negated"
+    }
+    | {NOT + kind for kind in KINDS}
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A scenario and the file that it was read from."""
+
+    path: Path
+    scenario: Scenario
+
+    @property
+    def name(self) -> str:
+        """The scenario's own, or the file's."""
+        return self.scenario.name or self.path.stem
+
+
+def load(paths: Iterable[Path | str]) -> list[Case]:
+    """The scenarios of files and folders, in their order; a folder's by name, with those of folders in it.
+
+    Raises:
+        SettingsError: a file is missing or cannot be used, there is none, or two have one name. All problems are named
+            with file and line.
+    """
+    cases: dict[Path, Case] = {}
+    problems: list[str] = []
+    for file in _files([Path(path) for path in paths]):
+        try:
+            cases.setdefault(file.resolve(), read_case(file))
+        except SettingsError as error:
+            problems.append(error.message)
+    if problems:
+        raise SettingsError("\n".join(problems), hint=HINT)
+    names = Counter(case.name for case in cases.values())
+    if twice := [case for case in cases.values() if names[case.name] > 1]:
+        raise SettingsError(
+            f"{twice[0].path} and {twice[1].path} are both named {twice[0].name!r}.",
+            hint="Give each a name of its own.",
+        )
+    return list(cases.values())
+
+
+def _files(paths: Sequence[Path]) -> list[Path]:
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(each for each in path.rglob("*") if each.suffix in SUFFIXES and is_scenario_name(each))
+            if not inside:
+                raise SettingsError(f"There is no scenario (*.yaml) in the folder {path}.", hint=HINT)
+            found += inside
+        elif path.exists():
+            found.append(path)
+        else:
+            raise SettingsError(f"There is no file {path}.", hint="Check the path; the working directory counts.")
+    if not found:
+        raise SettingsError("No scenario was named.", hint="Name files or folders: phireside run scenarios/")
+    return found
+
+
+def is_scenario_name(path: Path) -> bool:
+    """Whether a file's name is one of a scenario: YAML, no cassette, not hidden."""
+    return path.suffix in SUFFIXES and not path.name.endswith(CASSETTE) and not path.name.startswith(".")
+
+
+def read_case(path: Path) -> Case:
+    """One scenario.
+
+    Raises:
+        SettingsError: all that is wrong with it, a line for each.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}.") from error
+    if len(data) > _LARGEST:
+        raise SettingsError(f"{path} has {len(data):,} bytes; a scenario has at most {_LARGEST:,}.")
+    root, values = _parsed(path, data)
+    try:
+        scenario = Scenario.model_validate(values)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_context=False)
+        problems = [_problem(path, root, each) for each in details]
+        raise SettingsError("\n".join(dict.fromkeys(problems)), hint=HINT) from None
+    if unknown := list(_unknown_tools(scenario)):
+        lines = [f"{path}:{_line(root, where)}: {text}" for where, text in unknown]
+        raise SettingsError("\n".join(lines), hint=HINT)
+    return Case(path, scenario)
+
+
+def _parsed(path: Path, data: bytes) -> tuple[yaml.Node, Any]:
+    """The nodes, which know their lines, and the values."""
+    try:
+        text = data.decode()
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        if not isinstance(root, yaml.MappingNode):
+            raise SettingsError(f"{path}:1: a scenario is a mapping of keys and values, with turns.", hint=HINT)
+        if problem := _repeated(root):
+            raise SettingsError(f"{path}:{problem}", hint=HINT)
+        return root, yaml.safe_load(text)
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path} is not UTF-8: byte {error.start}.") from error
+    except RecursionError:
+        raise SettingsError(f"{path} is nested too deep.") from None
+    except ValueError as error:  # a date that does not exist
+        raise SettingsError(f"{path} has a value that cannot be read: {error}. Texts stand in quotes.") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        context = f" ({error.context})" if error.context else ""
+        line = mark.line + 1 if mark else 1
+        raise SettingsError(f"{path}:{line}: {error.problem}{context}. {_QUOTES}", hint=HINT) from error
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path} is no YAML: {' '.join(str(error).split())}.", hint=HINT) from error
+
+
+def _repeated(root: yaml.Node) -> str:
+    """What PyYAML takes silently: a key that is there twice, and more nodes than anybody writes."""
+    waiting, seen = [root], 0
+    while waiting:
+        node = waiting.pop()
+        seen += 1
+        if seen > _MOST_NODES:
+            return f"{node.start_mark.line + 1}: its anchors stand for more than {_MOST_NODES:,} values."
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        elif isinstance(node, yaml.MappingNode):
+            keys: set[str] = set()
+            for key, value in node.value:
+                if key.value in keys if isinstance(key, yaml.ScalarNode) else False:
+                    return f"{key.start_mark.line + 1}: the key {key.value!r} is there twice."
+                keys.add(str(key.value) if isinstance(key, yaml.ScalarNode) else "")
+                waiting += [value]
+    return ""
+
+
+def _line(root: yaml.Node, where: Sequence[str | int]) -> int:
+    """The line of what pydantic names; its names for the kinds of a value are no keys and are passed over."""
+    node, line = root, root.start_mark.line
+    for part in where:
+        if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line
+        elif isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if key.value in (part, f"{NOT}{part}"):
+                    node, line = value, key.start_mark.line
+    return line + 1
+
+
+def _problem(path: Path, root: yaml.Node, error: ErrorDetails) -> str:
+    """One problem, in a line."""
+    where = [each for each in error["loc"] if each not in ("text", "entry", "list", "[key]")]
+    name, kind = ".".join(str(each) for each in where), error["type"]
+    if kind == "extra_forbidden":
+        near = difflib.get_close_matches(str(where[-1]), _KEYS, 1)
+        text = f"there is no key {str(where[-1])[:60]!r} here" + (f"; is it {near[0]!r}?" if near else "")
+    elif kind == "missing":
+        text = f"the key {where[-1]!r} is missing"
+    elif kind in ("model_type", "dict_type"):
+        text = f"{name} must be a mapping of keys and values"
+    elif kind == "union_tag_invalid":
+        text = f"{name} must be a name, or a mapping of keys and values"
+    elif kind == "string_type":
+        text = f"{name} must be a text: put {str(error['input'])[:40]} in quotes"
+    else:
+        text = f"{name}: {error['msg'].removeprefix('Value error, ')}"
+    return f"{path}:{_line(root, error['loc'])}: {text}."
+
+
+def _unknown_tools(scenario: Scenario) -> Iterator[tuple[list[str | int], str]]:
+    """Tools that there are not; where, and what to say. (`not-tool` with a wrong name would be met for ever.)"""
+    names = [tool.name for tool in scenario.toolbox]
+    for at, tool in enumerate(scenario.toolbox):
+        if names.count(tool.name) > 1 and names.index(tool.name) != at:
+            yield ["tools", at], f"the tool {tool.name!r} is there twice."
+        if not tool.results and tool.name not in REAL_TOOLS:
+            yield ["tools", at], _no_tool(tool.name, REAL_TOOLS, "Real ones") + " A stub needs results."
+        if tool.results and tool.name not in REAL_TOOLS and not tool.description:
+            yield ["tools", at], f"the stub {tool.name!r} is no real tool, and needs a description."
+    if "mcp_tools" in names:  # a server's tools have names of their own
+        return
+    for where, expected in _expectations(scenario):
+        for wanted in [expected.tool] if expected.tool else [call.tool for call in expected.calls or []]:
+            if wanted not in names:
+                yield where, _no_tool(wanted, names, "The scenario's tools")
+
+
+def _expectations(scenario: Scenario) -> Iterator[tuple[list[str | int], Expect]]:
+    """All expectations, with where they stand."""
+    for at, expected in enumerate(scenario.expect):
+        yield ["expect", at], expected
+    for number, turn in enumerate(scenario.turns):
+        for at, expected in enumerate(turn.expect):
+            yield ["turns", number, "expect", at], expected
+
+
+def _no_tool(name: str, there: Iterable[str], whose: str) -> str:
+    near = difflib.get_close_matches(name, there, 1)
+    guess = f"; is it {near[0]!r}?" if near else "."
+    return f"there is no tool {name[:60]!r}{guess} {whose}: {', '.join(there) or 'none'}."

@@ -1,0 +1,77 @@
+"""A conversation as a scenario: what was asked, stubs that give what the tools gave, and the answers as script.
+
+It runs at once on the model `scripted`; what is expected of other models is for the person to write.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import yaml
+from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
+
+from phireside.errors import RequestError
+
+
+def as_scenario(
+    name: str, messages: Sequence[BaseMessage], *, model: str = "", system: str = "", memory: str = "", tools: Any = ()
+) -> str:
+    """The YAML of a scenario that repeats a conversation.
+
+    Args:
+        name: of the scenario.
+        messages: of the conversation, in order.
+        model: name of the model that answered.
+        system: its system prompt.
+        memory: its memory.
+        tools: LangChain tools that were there; the description of one that was called is taken from here.
+
+    Raises:
+        RequestError: nobody asked anything.
+    """
+    turns = list(_turns(messages))
+    if not turns:
+        raise RequestError("There is no question in this conversation.", hint="Ask something first.")
+    given = {"system": system, "model": model, "memory": memory, "tools": _stubs(messages, tools)}
+    about = {"name": name, **{key: value for key, value in given.items() if value}, "approvals": "approve"}
+    text = yaml.safe_dump({**about, "turns": turns}, sort_keys=False, allow_unicode=True, width=110)
+    return f"# Saved from a conversation. docs/scenarios.md says what can be expected of an answer.\n{text}"
+
+
+def _turns(messages: Sequence[BaseMessage]) -> Iterable[dict[str, Any]]:
+    turn: dict[str, Any] | None = None
+    for message in messages:
+        if message.type == "human":
+            if turn:
+                yield turn
+            turn = {"user": str(message.text), "script": []} if message.text else None
+        elif isinstance(message, AIMessage) and turn:
+            turn["script"] += _steps(message)
+    if turn:
+        yield turn
+
+
+def _steps(message: AIMessage) -> list[dict[str, Any]]:
+    if message.tool_calls:
+        return [{"call": call["name"], "arguments": dict(call["args"])} for call in message.tool_calls]
+    return [{"answer": str(message.text)}] if message.text else []
+
+
+def _stubs(messages: Sequence[BaseMessage], tools: Iterable[Any]) -> list[dict[str, Any]]:
+    """A stub for each tool that was called, with its results."""
+    known = {tool.name: tool.description for tool in tools}
+    gave = {each.tool_call_id: each for each in messages if isinstance(each, ToolMessage)}
+    stubs: dict[str, dict[str, Any]] = {}
+    for call in (call for message in messages if isinstance(message, AIMessage) for call in message.tool_calls):
+        answer = gave.get(call["id"] or "")
+        if answer is None:
+            continue
+        arguments = dict(call["args"])
+        described = known.get(call["name"]) or f"The tool {call['name']}."
+        stub = stubs.setdefault(call["name"], {"name": call["name"], "description": described, "results": []})
+        kind = "error" if answer.status == "error" else "returns"
+        stub["results"].append({**_when(arguments), kind: str(answer.text)})
+    return list(stubs.values())
+
+
+def _when(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {"when": dict(arguments)} if arguments else {}

@@ -1,0 +1,170 @@
+"""The tools of a scenario: real ones by name, stubs with fixed results, and a record of every call that ran."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+from langchain_core.tools import BaseTool, StructuredTool
+
+from phireside.agents.scenarios.match import matches
+from phireside.agents.scenarios.schema import Tool
+from phireside.errors import PhiresideError, SettingsError, ToolError
+
+REAL_TOOLS = ("calculator", "clock", "web_search", "read_page", "read_file", "knowledge", "mcp_tools")
+_PATHS = {"folders", "path", "file"}  # options that name files: below the scenario's folder unless they are absolute
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A call of a tool that ran.
+
+    Attributes:
+        tool: its name.
+        arguments: by name.
+        result: what it gave, or its error's message.
+        failed: whether it was an error.
+        seconds: it took.
+    """
+
+    tool: str
+    arguments: Mapping[str, Any]
+    result: str
+    failed: bool
+    seconds: float
+
+
+class Tape(Protocol):
+    """What keeps the answers of tools, or gives them back."""
+
+    def tool(self, name: str, arguments: Mapping[str, Any], run: Callable[[], str]) -> str:
+        """The result of a call, from `run` or from the tape."""
+        ...
+
+
+def build_tools(entries: list[Tool], folder: Path, log: list[Ran], tape: Tape | None = None) -> list[BaseTool]:
+    """The tools of a scenario.
+
+    Args:
+        entries: as the file has them.
+        folder: the file's.
+        log: gets every call that runs, in order.
+        tape: records real tools, or plays them back.
+
+    Raises:
+        SettingsError: a real tool does not take its options.
+    """
+    tools: list[BaseTool] = []
+    for entry in entries:
+        made = [_stub(entry)] if entry.results else _real(entry, folder)
+        tools += [_logged(tool, log, None if entry.results else tape) for tool in made]
+    return tools
+
+
+def _real(entry: Tool, folder: Path) -> list[BaseTool]:
+    """A real tool, or the several that an MCP file names."""
+    options = {key: _below(folder, value) if key in _PATHS else value for key, value in entry.options.items()}
+    try:
+        made = getattr(import_module("phireside.tools"), entry.name)(**options)
+    except PhiresideError as error:
+        raise SettingsError(f"The tool {entry.name} cannot be used: {error.message}", hint=error.hint) from error
+    except AttributeError as error:
+        raise SettingsError(f"This version of Phireside has no tool {entry.name}.", hint="Give it results.") from error
+    except (TypeError, ValueError) as error:
+        raise SettingsError(
+            f"The tool {entry.name} cannot be used with the options {dict(entry.options)}: {error}.",
+            hint="docs/tools.md has the options of each tool.",
+        ) from error
+    return list(made) if isinstance(made, list | tuple) else [made]
+
+
+def _below(folder: Path, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_below(folder, each) for each in value]
+    return folder / value if isinstance(value, str) else value
+
+
+def _stub(entry: Tool) -> BaseTool:
+    """A tool that gives what the scenario says; a stub of a real one looks like it to the model."""
+    real = _twin(entry)
+    twin = dict(real.metadata or {}) if real else {}
+    metadata = {
+        "grammars": {} if entry.parameters else twin.get("grammars", {}),
+        "effects": entry.effects or twin.get("effects", "none"),
+        "untrusted": twin.get("untrusted", False) if entry.untrusted is None else entry.untrusted,
+    }
+
+    def give(**arguments: Any) -> str:
+        for result in entry.results:
+            if matches(result.when, arguments):
+                if result.error is not None:
+                    raise ToolError(result.error)
+                return result.returns or ""
+        raise ToolError(f"{entry.name} has no result for {arguments}.", hint="Use other arguments.")
+
+    described = entry.description or (real.description if real else "")
+    schema = real.args_schema if real and not entry.parameters else _schema(entry)
+    return StructuredTool(name=entry.name, description=described, args_schema=schema, func=give, metadata=metadata)
+
+
+def _twin(entry: Tool) -> BaseTool | None:
+    """The real tool that a stub stands for; None if there is none, or not without options."""
+    try:
+        return next(iter(_real(Tool(name=entry.name), Path())), None) if entry.name in REAL_TOOLS else None
+    except SettingsError:
+        return None
+
+
+def _schema(entry: Tool) -> dict[str, Any]:
+    """The JSON schema of a stub's arguments; all must be given unless one has a default."""
+    properties = {
+        name: {"type": "string", "description": each} if isinstance(each, str) else each
+        for name, each in entry.parameters.items()
+    }
+    required = [name for name, each in properties.items() if "default" not in each]
+    return {"title": entry.name, "type": "object", "properties": properties, "required": required}
+
+
+def _logged(tool: BaseTool, log: list[Ran], tape: Tape | None) -> BaseTool:
+    """The same tool, whose calls are written down."""
+
+    def run(**arguments: Any) -> str:
+        began = time.monotonic()
+        given = {name: value for name, value in arguments.items() if value is not None}
+
+        def call() -> str:
+            return _called(tool, arguments)
+
+        try:
+            result = tape.tool(tool.name, given, call) if tape else call()
+        except PhiresideError as error:
+            log.append(Ran(tool.name, given, str(error), True, time.monotonic() - began))
+            raise
+        log.append(Ran(tool.name, given, result, False, time.monotonic() - began))
+        return result
+
+    schema = tool.args_schema or {"title": tool.name, "type": "object", "properties": {}}
+    metadata = tool.metadata
+    return StructuredTool(
+        name=tool.name,
+        description=tool.description,
+        args_schema=schema,
+        func=run,
+        metadata=metadata,
+        extras=tool.extras,
+    )
+
+
+def _called(tool: BaseTool, arguments: dict[str, Any]) -> str:
+    if isinstance(tool, StructuredTool) and tool.func is None:  # tools of MCP servers are async only
+        return _text(asyncio.run(tool.ainvoke(arguments)))
+    return _text(tool.invoke(arguments))
+
+
+def _text(result: Any) -> str:
+    if isinstance(result, list):  # blocks of content
+        return "\n".join(str(each.get("text", each)) if isinstance(each, Mapping) else str(each) for each in result)
+    return str(result)

@@ -1,0 +1,151 @@
+"""What an agent does, step by step as it happens, in a form to show or to check. Works with any LangChain agent."""
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import Command, Interrupt
+
+from phireside.agents.policies.limits import SECONDS
+from phireside.models.messages import thought_of
+
+Agent = CompiledStateGraph[Any, Any, Any, Any]
+Input = str | Mapping[str, Any] | Command[Any] | None
+Kind = Literal["thought", "action", "observation", "answer", "approval"]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Figures of a step; zero where the model does not tell them, and where they stand with the next step.
+
+    Attributes:
+        prompt_tokens: the model was sent.
+        cached_tokens: of these, found in its cache.
+        evaluated_tokens: of these, read anew.
+        generated_tokens: written.
+        seconds: it took.
+    """
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    evaluated_tokens: int = 0
+    generated_tokens: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step.
+
+    Attributes:
+        kind: a thought, an action with its tool and arguments, its observation, the answer, or the approval that the
+            agent waits for (go on with `Command(resume={"decisions": [{"type": "approve"}]})`).
+        text: of the thought, observation or answer; for an approval, what it is about.
+        tool: its name.
+        arguments: of the action, or of the one to be approved.
+        cost: of the model's call with its action or answer, of the tool's with the observation.
+    """
+
+    kind: Kind
+    text: str = ""
+    tool: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    cost: Cost = Cost()
+
+
+def steps(agent: Agent, input: Input, config: RunnableConfig | None = None) -> Iterator[Step]:
+    """The steps of one turn, each as soon as it is done.
+
+    Args:
+        agent: from `build_agent`, or any other of LangChain's.
+        input: a question, the agent's input, or a `Command` that answers an approval; None = go on after a crash.
+        config: LangChain's, with the `thread_id` if there is a checkpointer.
+
+    Raises:
+        PhiresideError: the model cannot be used.
+    """
+    reader = _Reader(agent.get_state(config).values if agent.checkpointer and config else {}, input)
+    for update in agent.stream(_given(input), config, stream_mode="updates"):
+        yield from reader.read(update)
+
+
+async def asteps(agent: Agent, input: Input, config: RunnableConfig | None = None) -> AsyncIterator[Step]:
+    """See `steps`."""
+    state = (await agent.aget_state(config)).values if agent.checkpointer and config else {}
+    reader = _Reader(state, input)
+    async for update in agent.astream(_given(input), config, stream_mode="updates"):
+        for step in reader.read(update):
+            yield step
+
+
+def _given(input: Input) -> Any:
+    return {"messages": [HumanMessage(input)]} if isinstance(input, str) else input
+
+
+class _Reader:
+    """Makes steps of LangGraph's updates, of which some repeat messages that are there already."""
+
+    def __init__(self, state: Mapping[str, Any], input: Input) -> None:
+        given = input.get("messages", []) if isinstance(input, Mapping) else []
+        known = [*state.get("messages", []), *(given if isinstance(given, list) else [])]
+        self._seen: set[str | None] = {each.id for each in known if isinstance(each, BaseMessage) and each.id}
+
+    def read(self, update: Mapping[str, Any]) -> Iterator[Step]:
+        """The steps of one update."""
+        for node, change in update.items():
+            if node == "__interrupt__":
+                for interrupt in change:
+                    yield from _approvals(interrupt)
+            for message in _messages(change):
+                if message.id not in self._seen:
+                    self._seen.add(message.id)
+                    yield from _steps(message)
+
+
+def _messages(change: Any) -> list[BaseMessage]:
+    """The messages of a node's update; a node may give several updates."""
+    if isinstance(change, list | tuple):
+        return [message for each in change for message in _messages(each)]
+    messages = change.get("messages") if isinstance(change, Mapping) else None
+    return [each for each in messages if isinstance(each, BaseMessage)] if isinstance(messages, list) else []
+
+
+def _steps(message: BaseMessage) -> Iterator[Step]:
+    """What a message says that was done."""
+    if isinstance(message, ToolMessage):
+        cost = Cost(seconds=message.response_metadata.get(SECONDS, 0.0))
+        yield Step("observation", message.text, message.name or "", cost=cost)
+    elif isinstance(message, AIMessage):
+        calls = [(call["name"], call["args"]) for call in message.tool_calls]
+        calls += [(call["name"] or "", {"": call["args"]}) for call in message.invalid_tool_calls]
+        if thought := thought_of(message) or (message.text if calls else ""):
+            yield Step("thought", thought)
+        cost = cost_of(message)
+        for name, arguments in calls:
+            yield Step("action", tool=name, arguments=arguments, cost=cost)
+            cost = Cost()
+        if not calls:
+            yield Step("answer", message.text, cost=cost)
+
+
+def cost_of(message: AIMessage) -> Cost:
+    """The figures of one call of the model."""
+    metadata, usage = message.response_metadata, message.usage_metadata
+    if usage is None:
+        return Cost(seconds=metadata.get(SECONDS, 0.0))
+    read, cached = usage["input_tokens"], usage.get("input_token_details", {}).get("cache_read", 0)
+    evaluated = metadata.get("evaluated_tokens", read - cached)
+    return Cost(read, cached, evaluated, usage["output_tokens"], metadata.get(SECONDS, 0.0))
+
+
+def _approvals(interrupt: Interrupt) -> Iterator[Step]:
+    """What a person is asked."""
+    value = interrupt.value
+    requests = value.get("action_requests") if isinstance(value, Mapping) else None
+    if requests is None:  # of somebody else's
+        yield Step("approval", str(value))
+    for request in requests or []:
+        yield Step("approval", request.get("description", ""), request["name"], request["args"])

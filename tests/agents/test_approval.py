@@ -1,0 +1,124 @@
+"""A tool with effects runs only after a person said so, also when the program was started anew in between."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from acting import acts, call, observations
+from langchain_core.messages import AIMessage, BaseMessage
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command
+
+from phireside.agents import Limits, build_agent, steps
+from phireside.errors import RequestError
+
+CONFIG: Any = {"configurable": {"thread_id": "1"}}
+GO: Any = {"messages": [("user", "Go")]}
+
+
+def decide(kind: str, **more: Any) -> Command[Any]:
+    return Command(resume={"decisions": [{"type": kind, **more}]})
+
+
+def script() -> list[AIMessage]:
+    return [call("post", text="hi"), AIMessage("Done.")]
+
+
+def ended(result: Any) -> list[BaseMessage]:
+    assert "__interrupt__" not in result
+    messages: list[BaseMessage] = result["messages"]
+    return messages
+
+
+@pytest.mark.parametrize(("effects", "said"), [("outward", "sends something off"), ("writes", "changes something")])
+def test_a_tool_with_effects_waits_for_a_person(counted: Any, effects: str, said: str) -> None:
+    agent = build_agent(acts(*script()), [counted.tool("post", effects=effects)], checkpointer=InMemorySaver())
+    request = agent.invoke(GO, CONFIG)["__interrupt__"][0].value["action_requests"][0]
+    assert counted.runs == []
+    assert (request["name"], request["args"]) == ("post", {"text": "hi"})
+    assert request["description"].startswith(f"post {said}")
+    assert ended(agent.invoke(decide("approve"), CONFIG))[-1].text == "Done."
+    assert counted.runs == [("post", "hi")]
+
+
+def test_what_is_refused_is_not_run_and_the_model_is_told(counted: Any) -> None:
+    agent = build_agent(acts(*script()), [counted.tool("post", effects="outward")], checkpointer=InMemorySaver())
+    agent.invoke(GO, CONFIG)
+    messages = ended(agent.invoke(decide("reject", message="Not now."), CONFIG))
+    assert counted.runs == []
+    assert "Not now." in observations(messages)[0]
+
+
+def test_what_is_edited_is_run_as_edited(counted: Any) -> None:
+    agent = build_agent(acts(*script()), [counted.tool("post", effects="outward")], checkpointer=InMemorySaver())
+    agent.invoke(GO, CONFIG)
+    agent.invoke(decide("edit", edited_action={"name": "post", "args": {"text": "bye"}}), CONFIG)
+    assert counted.runs == [("post", "bye")]
+
+
+def test_nobody_is_asked_twice_for_what_is_not_run_twice(counted: Any) -> None:
+    model = acts(call("post", text="hi"), call("post", text="hi"), AIMessage("Done."))
+    agent = build_agent(
+        model, [counted.tool("post", effects="outward"), counted.tool("other")], checkpointer=InMemorySaver()
+    )
+    agent.invoke(GO, CONFIG)
+    assert ended(agent.invoke(decide("approve"), CONFIG))[-1].text == "Done."
+    assert counted.runs == [("post", "hi")]
+
+
+def test_nobody_is_asked_again_for_what_was_refused(counted: Any) -> None:
+    model = acts(call("post", text="hi"), call("post", text="hi"), AIMessage("Then not."))
+    agent = build_agent(
+        model, [counted.tool("post", effects="outward"), counted.tool("other")], checkpointer=InMemorySaver()
+    )
+    agent.invoke(GO, CONFIG)
+    assert ended(agent.invoke(decide("reject"), CONFIG))[-1].text == "Then not."
+    assert counted.runs == []
+
+
+def test_tools_without_effects_run_at_once_and_so_do_all_without_approval(counted: Any) -> None:
+    tools = [counted.tool("post", effects="none"), counted.tool("other")]
+    assert ended(build_agent(acts(*script()), tools).invoke(GO))[-1].text == "Done."
+    effective = [counted.tool("post", effects="writes")]
+    assert ended(build_agent(acts(*script()), effective, approve=False).invoke(GO))[-1].text == "Done."
+    assert counted.runs == [("post", "hi")] * 2
+
+
+def test_an_approval_that_could_not_wait_is_refused_at_once(counted: Any) -> None:
+    with pytest.raises(RequestError, match=r"post must be approved.*InMemorySaver"):
+        build_agent(acts(), [counted.tool("post", effects="outward"), counted.tool("other")])
+
+
+def test_the_limit_of_steps_counts_on_through_an_approval(counted: Any) -> None:
+    model = acts(*[call("post", text=str(number)) for number in range(9)])
+    agent = build_agent(
+        model, [counted.tool("post", effects="writes")], checkpointer=InMemorySaver(), limits=Limits(steps=3)
+    )
+    result = agent.invoke(GO, CONFIG)
+    while "__interrupt__" in result:
+        result = agent.invoke(decide("approve"), CONFIG)
+    assert len(model.asked) == 3
+    assert len(counted.runs) == 2
+    assert result["messages"][-1].response_metadata["ended_by"] == "steps"
+
+
+def test_an_agent_built_anew_goes_on_where_the_old_one_waits(counted: Any) -> None:
+    kept, first, second = InMemorySaver(), *script()
+    tools = [counted.tool("post", effects="outward")]
+    assert [s.kind for s in steps(build_agent(acts(first), tools, checkpointer=kept), "Go", CONFIG)][-1] == "approval"
+    found = list(steps(build_agent(acts(second), tools, checkpointer=kept), decide("approve"), CONFIG))
+    assert [step.kind for step in found] == ["observation", "answer"]
+    assert counted.runs == [("post", "hi")]
+
+
+def test_and_so_does_a_new_program_with_a_checkpointer_on_disk(counted: Any, tmp_path: Path) -> None:
+    sqlite = pytest.importorskip("langgraph.checkpoint.sqlite")
+    file, tools = str(tmp_path / "agents.db"), [counted.tool("post", effects="outward")]
+    first, second = script()
+    with sqlite.SqliteSaver.from_conn_string(file) as kept:
+        build_agent(acts(first), tools, checkpointer=kept).invoke(GO, CONFIG)
+    assert counted.runs == []
+    with sqlite.SqliteSaver.from_conn_string(file) as kept:
+        agent = build_agent(acts(second), tools, checkpointer=kept)
+        assert ended(agent.invoke(decide("approve"), CONFIG))[-1].text == "Done."
+    assert counted.runs == [("post", "hi")]
