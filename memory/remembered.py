@@ -219,9 +219,8 @@ class FactStore:
     def chosen(self, conversation_id: str) -> builtins.list[Fact] | None:
         """The facts that the conversation's prompts have, as they are now; None = not chosen yet. While off, []."""
         with self._database.reading() as connection:
-            if not _enabled(connection):
-                return []
-            return _chosen(connection, conversation_row(connection, conversation_id).id)
+            row = conversation_row(connection, conversation_id)
+            return _chosen(connection, row.id) if _enabled(connection) else []
 
     def choose(self, conversation_id: str, wanted: Sequence[Fact], *, again: bool = False) -> builtins.list[Fact]:
         """Keep which facts the conversation's prompts have, in this order; what they have now.

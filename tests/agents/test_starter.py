@@ -79,14 +79,16 @@ def failing(words: str) -> str:
 )
 def test_the_scratchpad_is_never_evaluated_twice(starter: ChatGGUF, tools: list[Callable[..., Any]], seed: int) -> None:
     """Also not when an input was too long, a tool has left the grammar, and the final answer is forced."""
-    model = starter.model_copy(update={"temperature": 1.0, "seed": seed, "max_tokens": 70})
-    agent = build_agent(model, tools, system_prompt="You are a helpful assistant.", limits=Limits(steps=6))
     measured = 0
-    for question in QUESTIONS[:2]:
-        messages = agent.invoke({"messages": [HumanMessage(question)]})["messages"]
+    for attempt in range(10):  # a sampled model may answer without a second step
+        model = starter.model_copy(update={"temperature": 1.0, "seed": seed + 10 * attempt, "max_tokens": 70})
+        agent = build_agent(model, tools, system_prompt="You are a helpful assistant.", limits=Limits(steps=6))
+        messages = agent.invoke({"messages": [HumanMessage(QUESTIONS[attempt % 2])]})["messages"]
         extra = evaluated_again(messages)
         measured += len(extra)
         assert all(each <= SLACK for each in extra), extra
+        if attempt and measured:
+            break
     assert measured
 
 

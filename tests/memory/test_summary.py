@@ -15,7 +15,7 @@ from langchain_core.messages import (
 from rehearsed import CALL, Rehearsed, count, dialogue, rehearsed
 
 from phireside.errors import EngineError
-from phireside.memory import MemoryState, SummaryMemory
+from phireside.memory import MemoryState, SummaryBufferMemory, SummaryMemory
 from phireside.memory.facts import merged
 from phireside.memory.summary import _question
 
@@ -204,6 +204,18 @@ async def test_facts_are_carried_beside_the_prose_which_may_lose_them() -> None:
     (state,) = await updated(memory, history, model, state)
     assert state.facts == ("My name is Maarten.", "I am 33 years old.", "I have 2 cats.")
     assert "- I am 33 years old." in memory.select([*history, HumanMessage("Hi")], ROOM, count, state).messages[0].text
+
+
+def test_the_newest_facts_that_fit_into_a_quarter_of_the_budget_are_sent_and_the_summary_with_them() -> None:
+    known = tuple(f"I have thing {number} {'and so on ' * 27}." for number in range(24))
+    history, state = [*dialogue(4), HumanMessage("n" * 1000)], MemoryState("They met.", known, 8)
+    sent = SummaryBufferMemory().select(history, 3000, count, state)
+    assert (sent.summarized, sent.left_out) == (8, 0)
+    assert sent.note
+    assert sent.note.text.startswith("Summary of the conversation so far:\nThey met.\n\n")
+    assert [fact for fact in known if fact in sent.note.text] == list(known[-2:])  # 2 * 300 of 750
+    more = SummaryBufferMemory().select([*history, AIMessage("ok"), HumanMessage("now")], 3000, count, state)
+    assert more.note == sent.note
 
 
 async def test_a_model_that_cannot_answer_in_a_form_lists_no_facts() -> None:

@@ -37,8 +37,8 @@ SYSTEM = SystemMessage("You are brief.")
 MEMORIES: dict[str, Memory] = {
     "buffer": BufferMemory(),
     "window": WindowMemory(3),
-    "summary": SummaryMemory(max_tokens=LIMIT, max_facts=3),
-    "summary and buffer": SummaryBufferMemory(max_tokens=LIMIT, max_facts=3),
+    "summary": SummaryMemory(max_tokens=LIMIT),
+    "summary and buffer": SummaryBufferMemory(max_tokens=LIMIT),
 }
 every_memory = pytest.mark.parametrize("name", MEMORIES)
 
@@ -83,11 +83,14 @@ def has_image(messages: Sequence[BaseMessage]) -> bool:
     return any(isinstance(b, dict) and b["type"] == "image_url" for message in messages for b in message.content)
 
 
+FACTS = tuple(f"I have thing {number}, {'long ' * 55}." for number in range(24))
 words = st.integers(0, 120).map(lambda n: "word " * n)
 with_text = any_message.filter(lambda message: not has_image([message]))
 long = words.map(HumanMessage) | words.map(AIMessage)
 turns = st.lists(with_text | long, min_size=1, max_size=16) | st.lists(any_message, min_size=1, max_size=3)
-states = st.builds(MemoryState, st.sampled_from(["", "They met. " * 3]), st.just(("I am 9.",)), st.integers(0, 16))
+states = st.builds(
+    MemoryState, st.sampled_from(["", "They met. " * 3]), st.sampled_from([("I am 9.",), FACTS]), st.integers(0, 16)
+)
 
 
 @pytest.mark.parametrize("cases", [25, pytest.param(400, marks=pytest.mark.slow)])
@@ -137,7 +140,8 @@ async def test_a_long_chat_always_fits(
     memory, writer, history = MEMORIES[name], rehearsed(), [SYSTEM]
     count, state, most, broken = model.get_num_tokens_from_messages, MemoryState(), 0, []
     for number in range(turns):
-        history.append(HumanMessage(f"This is question {number}." + " More of it." * (number % 5)))
+        stated = f" I have thing {number}, {'long ' * 55}." if number % 7 == 3 else f" I have thing {number}."
+        history.append(HumanMessage(f"This is question {number}." + " More of it." * (number % 5) + stated))
         if number % 10 == 9:
             history += [AIMessage("", tool_calls=[CALL]), ToolMessage("12:00 " * 9, tool_call_id="call_0")]
         sent = memory.select(history, ROOM, count, state)

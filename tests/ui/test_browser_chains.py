@@ -26,14 +26,14 @@ def chains(app: str, tab: Callable[..., Page]) -> Callable[..., Page]:
         if width < 500:
             page.get_by_test_id("stExpandSidebarButton").click()
         page.get_by_role("link", name="Chains").click()
-        expect(page.get_by_role("heading", name="Chains")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_role("heading", name="Chains")).to_be_visible(timeout=2 * WAIT)
         if width < 500:
             page.get_by_test_id("stSidebarCollapseButton").get_by_role("button").click()
-        expect(button(page, "chain-sampling")).to_be_visible(timeout=WAIT)
+        expect(button(page, "chain-sampling")).to_be_visible(timeout=2 * WAIT)
         fits(page)
         button(page, f"chain-{name}").click()
         expect(page).to_have_url(re.compile(f"chain={name}"), timeout=WAIT)
-        expect(button(page, "all-chains")).to_be_visible(timeout=WAIT)
+        expect(button(page, "all-chains")).to_be_visible(timeout=2 * WAIT)
         return page
 
     return open_chain
@@ -48,12 +48,12 @@ def test_paths_of_reasoning_grow_side_by_side_and_the_cost_stands_below(chains, 
     page.get_by_label("Question").fill("Ann has 3 apples and buys 4 more. How many apples has she? Explain at length.")
     page.keyboard.press("Control+Enter")
     button(page, "run").click()
-    expect(page.get_by_text("thinking …").first).to_be_visible(timeout=WAIT)
-    expect(page.get_by_text(re.compile(r"^Path 5"))).to_be_visible(timeout=WAIT)
+    expect(page.get_by_text("thinking …").first).to_be_visible(timeout=2 * WAIT)
+    expect(page.get_by_text(re.compile(r"^Path 5"))).to_be_visible(timeout=2 * WAIT)
     fits(page)
     shoot(page, "chains-paths")
     expect(page.get_by_text(re.compile(r"calls of the model · .* tokens read"))).to_be_visible(timeout=4 * WAIT)
-    expect(page.get_by_text("Agreement:")).to_be_visible(timeout=WAIT)
+    expect(page.get_by_text("Agreement:")).to_be_visible(timeout=2 * WAIT)
     assert len(paths(page)) == 5
     expect(button(page, "run")).to_be_enabled(timeout=WAIT)
     shoot(page, "chains-answered")
@@ -67,8 +67,8 @@ def test_a_stopped_chain_keeps_what_came(chains):
     title = page.get_by_text("Title:", exact=True)
     expect(title).to_be_visible(timeout=2 * WAIT)
     page.keyboard.press("Escape")
-    expect(page.get_by_text("Stopped")).to_be_visible(timeout=WAIT)
-    expect(title).to_be_visible(timeout=WAIT)
+    expect(page.get_by_text("Stopped")).to_be_visible(timeout=2 * WAIT)
+    expect(title).to_be_visible(timeout=2 * WAIT)
     expect(button(page, "run")).to_be_enabled(timeout=WAIT)
 
 
@@ -78,7 +78,7 @@ def test_two_people_run_chains_at_once(chains, shoot):
     expect(page.get_by_text("Title:", exact=True)).to_be_visible(timeout=2 * WAIT)
     button(other, "run").click()
     expect(other.get_by_text("Probabilities", exact=True)).to_be_visible(timeout=2 * WAIT)
-    expect(other.get_by_test_id("stVegaLiteChart")).to_be_visible(timeout=WAIT)
+    expect(other.get_by_test_id("stVegaLiteChart")).to_be_visible(timeout=2 * WAIT)
     shoot(other, "chains-probabilities")
     expect(page.get_by_text("3 calls of the model")).to_be_visible(timeout=4 * WAIT)
 
@@ -88,7 +88,7 @@ def test_the_graph_and_the_prompts_are_drawn(chains, shoot, width, theme):
     page = chains("shopping_chain", width, theme)
     page.get_by_test_id("stExpander").filter(has_text="Graph").locator("summary").click()
     graph = page.get_by_test_id("stGraphVizChart")
-    expect(graph.get_by_text("shopping_list prompt")).to_be_visible(timeout=WAIT)
+    expect(graph.get_by_text("shopping_list prompt")).to_be_visible(timeout=2 * WAIT)
     expect(graph.locator("g.node")).to_have_count(6, timeout=WAIT)
     fits(page)
     page.get_by_test_id("stExpander").filter(has_text="Prompts").locator("summary").click()
@@ -102,12 +102,12 @@ def test_the_graph_and_the_prompts_are_drawn(chains, shoot, width, theme):
 def test_sampling_is_seen_stage_by_stage(chains, shoot, width, theme):
     page = chains("sampling", width, theme)
     expect(page.get_by_text(re.compile(r"Temperature 0\.7 leaves all"))).to_be_visible(timeout=2 * WAIT)
-    expect(page.get_by_test_id("stVegaLiteChart")).to_be_visible(timeout=WAIT)
+    expect(page.get_by_test_id("stVegaLiteChart")).to_be_visible(timeout=2 * WAIT)
     shoot(page, f"sampling-{width}-{theme}")
     page.get_by_role("button", name="Email").click()
-    expect(page.get_by_text(re.compile(r"Temperature 0\.2 leaves"))).to_be_visible(timeout=WAIT)
+    expect(page.get_by_text(re.compile(r"Temperature 0\.2 leaves"))).to_be_visible(timeout=2 * WAIT)
     page.get_by_test_id("stButtonGroup").get_by_text("Top-p").click()
-    expect(page.get_by_text(re.compile(r"Top-p 0\.5 leaves \d+ of 40 tokens"))).to_be_visible(timeout=WAIT)
+    expect(page.get_by_text(re.compile(r"Top-p 0\.5 leaves \d+ of 40 tokens"))).to_be_visible(timeout=2 * WAIT)
     fits(page)
     page.get_by_test_id("stVegaLiteChart").scroll_into_view_if_needed()
     shoot(page, f"sampling-top-p-{width}-{theme}")
