@@ -1,6 +1,5 @@
 """The chains page: a gallery of all chains, and for each its input, its prompts, its graph and all of its results."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -24,8 +23,7 @@ from phireside.ui.services import Services, services
 T = TypeVar("T")
 
 SAMPLING = "sampling"  # the name of the view that is no chain
-FASTEST = 1 / 8  # seconds from one drawing to the next; the processor belongs to llama.cpp
-PATIENCE = 0.25  # seconds without news after which the page is touched, so that a click or a closed tab is noticed
+PATIENCE = 0.3  # seconds from one drawing to the next: the processor belongs to llama.cpp, and a click is noticed then
 
 
 @dataclass(frozen=True)
@@ -144,20 +142,25 @@ def _buttons(parts: Services, run: Run | None, *, ready: bool) -> bool:
 
 
 def _follow(run: Run) -> None:
-    """Draw what a run has given, and until it ends draw what it gives. It ends with the page that shows it."""
-    place, running = st.empty(), run.running
-    try:
-        while not running.ended:
-            _draw(place, run)
-            if running.wait(PATIENCE):
-                st.rerun()
-            time.sleep(FASTEST)
-    except StopException:
-        running.stop()
-        raise
+    """Draw what a run has given, and until it ends draw what it gives."""
+    place = st.empty()
+    if not run.running.ended:
+        _watch(place, run)
+        st.rerun()  # so that the buttons say that it has ended
     _draw(place, run)
-    if running.error:
-        show_error(running.error)
+    if run.running.error:
+        show_error(run.running.error)
+
+
+def _watch(place: Any, run: Run) -> None:
+    """Draw a run until it ends. It ends with the page that shows it."""
+    try:
+        _draw(place, run)
+        while not run.running.wait(PATIENCE):
+            _draw(place, run)
+    except StopException:
+        run.running.stop()
+        raise
 
 
 def _draw(place: Any, run: Run) -> None:

@@ -1,6 +1,8 @@
 """The chains page in AppTest: the gallery, a chain's page from input to result, and the sampling view."""
 
+import asyncio
 import re
+import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +18,7 @@ from streamlit.testing.v1 import AppTest
 from phireside.chains import Cost, Entry, gallery, prompts_text, story_chain
 from phireside.errors import ModelNotFoundError, RequestError
 from phireside.ui import sampling_view
+from phireside.ui.running import Running
 from phireside.ui.safe_text import literal
 from phireside.ui.services import Services
 
@@ -39,7 +42,10 @@ class Fake:
         for piece in self.pieces:
             if isinstance(piece, Exception):
                 raise piece
-            yield piece
+            if isinstance(piece, threading.Event):
+                await asyncio.to_thread(piece.wait, 20)
+            else:
+                yield piece
 
 
 @pytest.fixture
@@ -134,6 +140,26 @@ def test_the_cost_stands_below_the_result(chains: Callable[..., AppTest], fake: 
     page = chains("fake")
     page.button(key="run").click().run()
     assert "2 calls of the model · 6 tokens read, 4 found in the cache · 1 written" in said(page)
+
+
+def test_a_chain_that_ends_while_the_page_is_drawn_can_be_run_again(
+    chains: Callable[..., AppTest], fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+    fake.pieces.append(gate)
+
+    class EndsUnseen(Running):
+        def wait(self, seconds: float) -> bool:
+            seen = super().wait(0)
+            gate.set()
+            assert super().wait(20)
+            return seen
+
+    monkeypatch.setattr("phireside.ui.chains_page.Running", EndsUnseen)
+    page = chains("fake")
+    page.button(key="run").click().run()
+    assert not page.button(key="run").disabled
+    assert not [each for each in page.button if each.key == "stop"]
 
 
 def test_a_real_chain_shows_all_of_its_links(chains: Callable[..., AppTest], fake: Fake) -> None:

@@ -8,10 +8,12 @@ import streamlit as st
 from langchain_core.messages import AIMessage, HumanMessage
 from streamlit.testing.v1 import AppTest
 
+from phireside.agents.scenarios import Options, load, run_cases
 from phireside.errors import ContextOverflowError, ModelNotFoundError, StoreError
 from phireside.memory import Conversation
 from phireside.models.engine.disk import StateFiles
 from phireside.models.sampling import PRESETS
+from phireside.settings import Settings
 from phireside.ui import history
 from phireside.ui.choices import Choices, read_choices
 from phireside.ui.messages import facts
@@ -54,6 +56,43 @@ def test_first_page_greets_and_says_which_model_answers_and_how_to_get_phi_3(pag
     assert "starter" in note
     assert "phireside models pull phi-3`" in note
     assert not app.chat_message
+
+
+@pytest.fixture
+def downloads(monkeypatch):
+    """What each download button gives, by its key; AppTest does not click them."""
+    found, draw = {}, st.download_button
+
+    def button(label, data, *args, key, **kwargs):
+        found[key] = data
+        return draw(label, data, *args, key=key, **kwargs)
+
+    monkeypatch.setattr(st, "download_button", button)
+    return found
+
+
+def test_a_chat_is_saved_as_a_scenario_that_runs(page, script, downloads, tmp_path):
+    script.answers = ['It is "4": {four}\n- not 5', "# Yes, \x85 \N{GRINNING FACE}"]
+    app = page()
+    app.text_area(key="system-new").set_value("Be: brief.")
+    app = say(shown_without_error(app.run()), "What is 2 + 2?\nno: yes # and more")
+    app = say(app, "Are you sure?")
+    assert "Save as scenario" in [each.label for each in app.get("download_button")]
+    path = tmp_path / "scenarios" / "saved.yaml"
+    path.parent.mkdir()
+    path.write_text(downloads["export-yaml"](), "utf-8")
+    (outcome,) = run_cases(load([path]), Options(make_model=script.load, model="scripted"))
+    assert outcome.passed
+    said = [(turn.user, turn.answer) for turn in outcome.runs[0].turns]
+    assert said == [("What is 2 + 2?\nno: yes # and more", script.answers[0]), ("Are you sure?", script.answers[1])]
+    (case,) = load([path])
+    assert case.scenario.system == "Be: brief."
+    assert case.scenario.chosen_model.name == Settings().model
+
+
+def test_without_a_question_there_is_no_scenario_to_save(page, parts, downloads):
+    shown_without_error(page(chat=parts.store.create("Empty").id))
+    assert sorted(downloads) == ["export-json", "export-md"]
 
 
 def test_example_begins_a_conversation(page, parts):
