@@ -24,6 +24,8 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / ".installed"
 LOG = VENV / "llama-cpp-python.log"
+# The newest for which indexes of CPU builds are sure to have one: the default build brings 3 GB of CUDA libraries.
+TORCH = "torch==2.13.0"
 STEP = re.compile(r"\[\s*(\d+)(?:/(\d+)|%)\]")  # ninja's [12/345] or make's [ 12%]
 NEWS_EVERY_S = 15
 
@@ -70,6 +72,7 @@ def install_editable(extra: str) -> None:
     extras = sorted({*read_stamp(), extra, "starter"})
     STAMP.unlink(missing_ok=True)
     install_llama()
+    install_torch()
     say(f"Installing Phireside and what it needs ({', '.join(extras)})")
     pip("install", "--editable", f"{ROOT}[{','.join(extras)}]")
     STAMP.write_text(" ".join([key(), *extras]))
@@ -79,6 +82,7 @@ def install_wheel(extra: str) -> None:
     """Build a wheel from a clean `build/` (setuptools would pack what an older build left there) and install it."""
     STAMP.unlink(missing_ok=True)
     install_llama()
+    install_torch()
     shutil.rmtree(ROOT / "build", ignore_errors=True)
     wheels = ROOT / "build" / "wheel"
     say("Building the wheel")
@@ -106,6 +110,12 @@ def install_llama() -> None:
             f"llama.cpp could not be installed; the whole output is in {LOG}. It needs a C++ compiler and CMake "
             "(Debian: apt-get install g++ cmake make). docs/install.md has other ways."
         )
+
+
+def install_torch() -> None:
+    """Install PyTorch, unless there is one: a person may have chosen another build (docs/install.md)."""
+    if not _succeeds([PYTHON, "-c", "import importlib.metadata; importlib.metadata.version('torch')"]):
+        pip("install", "--quiet", TORCH)
 
 
 def show_build(lines: Iterable[str], log: TextIO) -> None:

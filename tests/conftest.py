@@ -17,7 +17,7 @@ import pytest
 
 from phireside.settings import Settings
 
-pytest_plugins = ["weights", "families", "tool_templates", "hub", "databases"]  # fixtures of tests/plugins/
+pytest_plugins = ["weights", "families", "tool_templates", "hub", "databases", "figures"]  # fixtures of tests/plugins/
 
 LOOPBACK = ["127.0.0.0/8", "::1", "localhost"]
 BROWSERS = (

@@ -32,6 +32,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setattr(module, "pip", lambda *arguments: module.calls.append(arguments))
     monkeypatch.setattr(module, "make_venv", lambda: None)
     monkeypatch.setattr(module, "install_llama", lambda: None)
+    monkeypatch.setattr(module, "install_torch", lambda: None)
     return module
 
 
