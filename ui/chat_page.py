@@ -55,8 +55,8 @@ def show() -> None:
     elif ask:  # another page asked meanwhile: this one's text waits until that is answered
         busy = TurnRunningError("Another page was asking something just then.", hint="Send it again.")
         _kept("failures")[_key(conversation)] = Failure(ask, busy)
-    history.show(parts, conversation)
     messages = parts.store.messages(conversation.id) if conversation else []
+    history.show(parts, conversation, messages)
     with st.bottom:
         composer.show(parts, conversation, messages, turn)
     _show_conversation(parts, conversation, messages, turn)

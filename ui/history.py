@@ -1,16 +1,19 @@
 """The sidebar: all conversations by date, with search; and rename, export and delete for the open one."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from functools import partial
 from itertools import groupby
 
 import streamlit as st
+from langchain_core.messages import BaseMessage
 from streamlit.navigation.page import Page
 
+from phireside.agents.scenarios import as_scenario
 from phireside.memory import Conversation, ConversationStore
 from phireside.models import forget_state
+from phireside.ui.choices import read_choices
 from phireside.ui.safe_text import literal
 from phireside.ui.services import Services
 
@@ -43,8 +46,8 @@ def stay_open(chat: Page, page: Page) -> None:
     st.session_state["opened"] = st.query_params.get("chat")
 
 
-def show(services: Services, opened: Conversation | None) -> None:
-    """Draw the sidebar."""
+def show(services: Services, opened: Conversation | None, messages: Sequence[BaseMessage] = ()) -> None:
+    """Draw the sidebar; `messages` are those of the open conversation."""
     with st.sidebar:
         st.button(
             "New chat", icon=":material/edit_square:", key="new", on_click=open_chat, args=(None,), width="stretch"
@@ -60,7 +63,8 @@ def show(services: Services, opened: Conversation | None) -> None:
             st.caption(title)
             with st.container(gap=None, key=f"chats-{title.lower().replace(' ', '-')}"):
                 for conversation in group:
-                    _row(services, conversation, opened is not None and conversation.id == opened.id)
+                    is_open = opened is not None and conversation.id == opened.id
+                    _row(services, conversation, messages if is_open else None)
         if len(found) > count:
             st.button("Show older", key="show-older", on_click=_show_older, type="tertiary")
 
@@ -79,31 +83,35 @@ def by_date(found: Iterable[Conversation], today: date) -> list[tuple[str, list[
     return [(name, list(group)) for name, group in groupby(found, title)]
 
 
-def _row(services: Services, conversation: Conversation, is_open: bool) -> None:
+def _row(services: Services, conversation: Conversation, messages: Sequence[BaseMessage] | None) -> None:
+    """A conversation; the open one has its messages, and a menu."""
     title = literal(conversation.title) or UNTITLED
-    if not is_open:
+    if messages is None:
         key = f"open-{conversation.id}"
         st.button(title, key=key, on_click=open_chat, args=(conversation.id,), type="tertiary", width="stretch")
         return
     with st.container(horizontal=True, wrap=False, gap="xsmall", vertical_alignment="center", key="chats-open"):
         st.button(title, key=f"opened-{conversation.id}", icon=":material/chat_bubble:", width="stretch")
         with st.popover("", icon=":material/more_horiz:", type="tertiary", help="Rename, export, delete", key="more"):
-            _menu(services, conversation)
+            _menu(services, conversation, messages)
 
 
-def _menu(services: Services, conversation: Conversation) -> None:
+def _menu(services: Services, conversation: Conversation, messages: Sequence[BaseMessage]) -> None:
     store = services.store
     key = f"rename-{conversation.id}"
     st.text_input(
         "Title", conversation.title, key=key, max_chars=200, on_change=_rename, args=(store, conversation.id, key)
     )
-    for label, suffix, mime, export in (
-        ("Markdown", "md", "text/markdown", store.export_markdown),
-        ("JSON", "json", "application/json", store.export_json),
-    ):
+    exports = [
+        ("Markdown", "md", "text/markdown", partial(store.export_markdown, conversation.id)),
+        ("JSON", "json", "application/json", partial(store.export_json, conversation.id)),
+    ]
+    if any(message.type == "human" for message in messages):
+        exports.append(("scenario", "yaml", "application/yaml", partial(_scenario, services, conversation, messages)))
+    for label, suffix, mime, export in exports:
         st.download_button(
             f"Save as {label}",
-            partial(export, conversation.id),  # made when it is clicked
+            export,  # made when it is clicked
             f"{_file_name(conversation.title)}.{suffix}",
             mime,
             key=f"export-{suffix}",
@@ -119,6 +127,18 @@ def _menu(services: Services, conversation: Conversation) -> None:
     with st.container(horizontal=True, gap="small"):
         st.button("Delete", key="delete-yes", type="primary", on_click=_delete, args=(services, conversation.id))
         st.button("Keep", key="delete-no", on_click=_ask_delete, args=(None,))
+
+
+def _scenario(services: Services, conversation: Conversation, messages: Sequence[BaseMessage]) -> str:
+    """The conversation as a scenario, with all that was chosen for it."""
+    choices, settings = read_choices(conversation.options), services.settings
+    return as_scenario(
+        conversation.title,
+        messages,
+        model=choices.model or settings.model,
+        system=choices.system or settings.system_prompt,
+        memory=choices.memory or settings.memory,
+    )
 
 
 def _ask_delete(conversation_id: str | None) -> None:

@@ -52,10 +52,16 @@ def observation(error: Exception, request: ToolCallRequest) -> str:
 
 
 def _with_ids(message: BaseMessage) -> BaseMessage:
-    if not isinstance(message, AIMessage) or all(call["id"] for call in message.invalid_tool_calls):
+    """An answer is known by its call's id, which some models leave out."""
+    if not isinstance(message, AIMessage) or all(
+        call["id"] for call in (*message.tool_calls, *message.invalid_tool_calls)
+    ):
         return message
-    calls = [{**call, "id": call["id"] or f"call_{uuid7().hex}"} for call in message.invalid_tool_calls]
-    return message.model_copy(update={"invalid_tool_calls": calls})
+    given = {
+        kind: [{**call, "id": call["id"] or f"call_{uuid7().hex}"} for call in getattr(message, kind)]
+        for kind in ("tool_calls", "invalid_tool_calls")
+    }
+    return message.model_copy(update=given)
 
 
 def _answer(call: Any) -> ToolMessage:
