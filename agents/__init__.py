@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from phireside.agents.build import build_agent
     from phireside.agents.policies.limits import Limits
     from phireside.agents.policies.threads import left_running
-    from phireside.agents.steps import Cost, Step, asteps, steps
+    from phireside.agents.steps import Step, asteps, steps
 else:
     __getattr__ = lazy(
         __name__,
@@ -20,11 +20,10 @@ else:
             "Limits": "policies.limits",
             "left_running": "policies.threads",
             "Step": "steps",
-            "Cost": "steps",
             "steps": "steps",
             "asteps": "steps",
         },
     )
 
 
-__all__ = ["build_agent", "Limits", "steps", "asteps", "Step", "Cost", "left_running"]
+__all__ = ["build_agent", "Limits", "steps", "asteps", "Step", "left_running"]

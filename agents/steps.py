@@ -10,30 +10,12 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, Interrupt
 
 from phireside.agents.policies.limits import SECONDS
+from phireside.chains.cost import Cost
 from phireside.models.messages import thought_of
 
 Agent = CompiledStateGraph[Any, Any, Any, Any]
 Input = str | Mapping[str, Any] | Command[Any] | None
 Kind = Literal["thought", "action", "observation", "answer", "approval"]
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Figures of a step; zero where the model does not tell them, and where they stand with the next step.
-
-    Attributes:
-        prompt_tokens: the model was sent.
-        cached_tokens: of these, found in its cache.
-        evaluated_tokens: of these, read anew.
-        generated_tokens: written.
-        seconds: it took.
-    """
-
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    evaluated_tokens: int = 0
-    generated_tokens: int = 0
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -46,14 +28,16 @@ class Step:
         text: of the thought, observation or answer; for an approval, what it is about.
         tool: its name.
         arguments: of the action, or of the one to be approved.
-        cost: of the model's call with its action or answer, of the tool's with the observation.
+        cost: of the model's call, with its (first) action or its answer.
+        seconds: that this call took, or the tool's, with the observation; 0 where nobody says.
     """
 
     kind: Kind
     text: str = ""
     tool: str = ""
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    cost: Cost = Cost()
+    cost: Cost = field(default_factory=Cost)
+    seconds: float = 0.0
 
 
 def steps(agent: Agent, input: Input, config: RunnableConfig | None = None) -> Iterator[Step]:
@@ -115,30 +99,20 @@ def _messages(change: Any) -> list[BaseMessage]:
 
 def _steps(message: BaseMessage) -> Iterator[Step]:
     """What a message says that was done."""
+    seconds = message.response_metadata.get(SECONDS, 0.0)
     if isinstance(message, ToolMessage):
-        cost = Cost(seconds=message.response_metadata.get(SECONDS, 0.0))
-        yield Step("observation", message.text, message.name or "", cost=cost)
+        yield Step("observation", message.text, message.name or "", seconds=seconds)
     elif isinstance(message, AIMessage):
         calls = [(call["name"], call["args"]) for call in message.tool_calls]
         calls += [(call["name"] or "", {"": call["args"]}) for call in message.invalid_tool_calls]
         if thought := thought_of(message) or (message.text if calls else ""):
             yield Step("thought", thought)
-        cost = cost_of(message)
+        cost = Cost.of([message])
         for name, arguments in calls:
-            yield Step("action", tool=name, arguments=arguments, cost=cost)
-            cost = Cost()
+            yield Step("action", tool=name, arguments=arguments, cost=cost, seconds=seconds)
+            cost, seconds = Cost(), 0.0
         if not calls:
-            yield Step("answer", message.text, cost=cost)
-
-
-def cost_of(message: AIMessage) -> Cost:
-    """The figures of one call of the model."""
-    metadata, usage = message.response_metadata, message.usage_metadata
-    if usage is None:
-        return Cost(seconds=metadata.get(SECONDS, 0.0))
-    read, cached = usage["input_tokens"], usage.get("input_token_details", {}).get("cache_read", 0)
-    evaluated = metadata.get("evaluated_tokens", read - cached)
-    return Cost(read, cached, evaluated, usage["output_tokens"], metadata.get(SECONDS, 0.0))
+            yield Step("answer", message.text, cost=cost, seconds=seconds)
 
 
 def _approvals(interrupt: Interrupt) -> Iterator[Step]:

@@ -4,25 +4,25 @@ A subclass writes `run`, which yields the result as it grows; all else that Lang
 stream, batch, their async forms, schemas, graph, callbacks) follows from it. Knows nothing of what a chain is for.
 """
 
-import math
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import aclosing
-from typing import Any, ClassVar, Generic, TypeVar, get_args
+from itertools import pairwise
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, get_args
 
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableGenerator
-from langchain_core.runnables.graph import Graph
+from langchain_core.runnables.graph import Graph, Node
 from pydantic import BaseModel, create_model
 from typing_extensions import get_original_bases
 
+from phireside.chains.given import check_variables
 from phireside.chains.loop import iterate
 from phireside.errors import RequestError
-from phireside.models import load_chat_model
 
 Result = TypeVar("Result")
+Part: TypeAlias = Runnable[Any, Any] | tuple[Runnable[Any, Any], ...]
 
 
 class Growing:
@@ -36,7 +36,10 @@ class Chain(RunnableGenerator[Any, Result], Generic[Result]):
     """A chain that one async generator runs.
 
     Args:
-        parts: what it consists of, by name and in order, for people who look at its graph: prompts and models.
+        parts: what it consists of, by name, for people who look at its graph: a prompt with the model that it is sent
+            to, or something else that runs.
+        edges: which part goes before which; "" = the input, and the output. None: one after the other.
+        name: for people, in errors and schemas; None = that of the class.
     """
 
     variables: ClassVar[tuple[str, ...]] = ("text",)
@@ -46,9 +49,16 @@ class Chain(RunnableGenerator[Any, Result], Generic[Result]):
     optional: ClassVar[tuple[str, ...]] = ()
     """Further names that may be given."""
 
-    def __init__(self, parts: Mapping[str, Runnable[Any, Any]] | None = None) -> None:
-        super().__init__(self._sync, self._async, name=type(self).__name__)
+    def __init__(
+        self,
+        parts: Mapping[str, Part] | None = None,
+        edges: Iterable[tuple[str, str]] | None = None,
+        *,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(self._sync, self._async, name=name or type(self).__name__)
         self.parts = dict(parts or {})
+        self.edges = list(pairwise(["", *self.parts, ""]) if edges is None else edges)
 
     @abstractmethod
     def run(self, given: dict[str, Any]) -> AsyncGenerator[Result, None]:
@@ -75,20 +85,25 @@ class Chain(RunnableGenerator[Any, Result], Generic[Result]):
         return get_args(get_original_bases(type(self))[0])[0]
 
     def get_input_schema(self, config: RunnableConfig | None = None) -> type[BaseModel]:  # noqa: ARG002
-        """The variables, all of them texts or what the chain says they are."""
-        fields: dict[str, Any] = dict.fromkeys(self.variables, (Any, ...)) | dict.fromkeys(self.optional, (Any, None))
+        """The variables: texts, or whatever the chain takes."""
+        fields: dict[str, Any] = {each: (Any if each in self.free else str, ...) for each in self.variables}
+        fields |= dict.fromkeys(self.optional, (Any, None))
         return create_model(f"{self.get_name()}Input", **fields)
 
     def get_graph(self, config: RunnableConfig | None = None) -> Graph:
-        """Input, each part in order, output."""
+        """Input, parts, output."""
         graph = Graph()
-        before = graph.add_node(self.get_input_schema(config))
+        first, last = dict[str, Node](), {"": graph.add_node(self.get_input_schema(config))}
         for name, part in self.parts.items():
-            node = graph.add_node(part)  # ids are LangChain's: two chains in a row have parts of the same name
-            graph.nodes[node.id] = node.copy(name=name)
-            graph.add_edge(before, node)
-            before = node
-        graph.add_edge(before, graph.add_node(self.get_output_schema(config)))
+            # Ids are LangChain's: two chains in a row have parts of the same name.
+            nodes = [graph.add_node(each) for each in (part if isinstance(part, tuple) else (part,))]
+            graph.nodes[nodes[0].id] = nodes[0].copy(name=name)
+            for pair in pairwise(nodes):
+                graph.add_edge(*pair)
+            first[name], last[name] = nodes[0], nodes[-1]
+        first[""] = graph.add_node(self.get_output_schema(config))
+        for before, after in self.edges:
+            graph.add_edge(last[before], first[after])
         return graph
 
     def given(self, value: Any) -> dict[str, Any]:
@@ -107,7 +122,7 @@ class Chain(RunnableGenerator[Any, Result], Generic[Result]):
         values = {name: _as_text(each) for name, each in given.items()}
         check_variables(self.get_name(), values, self.variables, self.optional)
         for name in self.variables:
-            if not isinstance(values[name], str) and (name not in self.free or _is_missing(values[name])):
+            if not isinstance(values[name], str) and name not in self.free:
                 raise RequestError(
                     f"{self.get_name()} was given {type(values[name]).__name__} as {name}.", hint="Pass a text."
                 )
@@ -125,25 +140,6 @@ def _as_text(value: Any) -> Any:
     return value.text if isinstance(value, BaseMessage) else value
 
 
-def _is_missing(value: Any) -> bool:
-    """None, and what tables have in empty cells."""
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def check_variables(name: str, given: Mapping[str, Any], needed: Any, optional: Any = ()) -> None:
-    """Raises RequestError if a variable is missing, unknown or an empty text; `name` says whose they are."""
-    missing = [each for each in needed if each not in given]
-    unknown = [str(each) for each in given if each not in needed and each not in optional]
-    if missing or unknown:
-        said = [f"{what}: {', '.join(names)}" for what, names in (("missing", missing), ("unknown", unknown)) if names]
-        raise RequestError(
-            f"The variables of {name} do not fit; {'; '.join(said)}.", hint=f"It takes {', '.join(needed)}."
-        )
-    empty = [each for each in needed if isinstance(given[each], str) and not given[each].strip()]
-    if empty:
-        raise RequestError(f"{name} was given an empty {empty[0]}.", hint="Pass some text.")
-
-
 def _last(values: list[Any]) -> Any:
     """The input: as a step behind another it comes in pieces, which LangChain adds up."""
     whole = values[0]
@@ -153,8 +149,3 @@ def _last(values: list[Any]) -> Any:
         except TypeError:
             whole = value
     return whole
-
-
-def chosen(model: BaseChatModel | None) -> BaseChatModel:
-    """The model that a caller gave, or else the one of the settings."""
-    return load_chat_model() if model is None else model

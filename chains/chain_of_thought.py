@@ -14,7 +14,8 @@ from langchain_core.prompts import BaseChatPromptTemplate
 
 from phireside.chains.chain import Chain
 from phireside.chains.forms import Form
-from phireside.chains.paths import Model, Reasoned, Thinker
+from phireside.chains.given import Model
+from phireside.chains.paths import Reasoned, Thinker
 from phireside.chains.prompt import Examples
 from phireside.chains.prompt_files import Override, PromptFile, load_prompts
 from phireside.errors import RequestError
@@ -45,11 +46,13 @@ def chain_of_thought(
         prompts: others than those in prompts/chain_of_thought.yaml: examples, few_shot, zero_shot, answer.
 
     Raises:
-        RequestError: max_tokens is below 1, an example is empty, or the examples are a text other than "book".
+        RequestError: max_tokens is below 1, the form is none, an example is empty, or the examples are a text other
+            than "book".
         EngineError: (at the call) the answer is not of the form, or was shortened.
     """
     file = load_prompts("chain_of_thought", prompts)
-    return ChainOfThought(Thinker.of(model, form, file, max_tokens, temperature), CotPrompt(file, examples))
+    thinker = Thinker.of(model, form, file, max_tokens, temperature)
+    return ChainOfThought(thinker, CotPrompt(file, examples), name="chain_of_thought")
 
 
 class QuestionPrompt(Protocol):
@@ -92,8 +95,8 @@ class ChainOfThought(Chain[Reasoned]):
 
     variables = ("question",)
 
-    def __init__(self, thinker: Thinker, prompt: QuestionPrompt) -> None:
-        super().__init__({prompt.name: prompt.template, "model": thinker.model})
+    def __init__(self, thinker: Thinker, prompt: QuestionPrompt, *, name: str) -> None:
+        super().__init__(thinker.parts(**{prompt.name: prompt.template}), name=name)
         self._thinker, self._prompt = thinker, prompt
 
     async def run(self, given: dict[str, Any]) -> AsyncGenerator[Reasoned, None]:

@@ -7,9 +7,10 @@ from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 
-from phireside.chains.chain import Chain, Growing, chosen
+from phireside.chains.chain import Chain, Growing
 from phireside.chains.classify import Classified, Classify, checked_names
 from phireside.chains.cost import Cost
+from phireside.chains.given import chosen
 from phireside.chains.prompt_files import Override, load_prompts
 from phireside.errors import RequestError
 
@@ -35,8 +36,8 @@ class AskYesNo(Chain[YesNo]):
     """See `yes_no`; `asked` chooses between yes and no."""
 
     def __init__(self, asked: Classify) -> None:
-        super().__init__(asked.parts)
-        self.name, self._asked = "yes_no", asked
+        super().__init__(asked.parts, name="yes_no")
+        self._asked = asked
 
     async def run(self, given: dict[str, Any]) -> AsyncGenerator[YesNo, None]:
         """The one result."""

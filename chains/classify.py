@@ -4,7 +4,7 @@ With `ChatGGUF` all labels are scored in one pass, and nothing is generated. A m
 its form guarantees; probabilities are then None.
 """
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,13 +12,14 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.prompts import ChatPromptTemplate
 
-from phireside.chains.chain import Chain, Growing, chosen
+from phireside.chains.chain import Chain, Growing
 from phireside.chains.cost import Cost
-from phireside.chains.forms import Form, ask, choice, unbound
+from phireside.chains.forms import Form, ask, choice
+from phireside.chains.given import chosen
 from phireside.chains.prompt_files import Override, load_prompts
 from phireside.chains.scores import MOST, Scorer, named
 from phireside.errors import RequestError
-from phireside.models import ChatGGUF
+from phireside.models import ChatGGUF, unbound
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ class Classify(Chain[Classified]):
         calibrated: bool,
     ) -> None:
         self._prompt = ChatPromptTemplate.from_messages([*before, ("human", "{text}")])
-        super().__init__({"prompt": self._prompt, "model": model})
-        self.name, self._names, self._model = name, list(labels), model
+        super().__init__({"prompt": (self._prompt, model)}, name=name)
+        self._names, self._model = list(labels), model
         plain, _ = unbound(model)
         self._form: Form[str] = choice(self._names)
         self._scorer: Scorer | None = None
@@ -117,7 +118,7 @@ def checked_names(what: str, names: Sequence[str] | Mapping[str, str]) -> list[s
     Raises:
         RequestError: there are too few or too many, one is there twice, is empty or no text.
     """
-    found = [] if isinstance(names, str) else list(names)
+    found = list(names) if isinstance(names, Iterable) and not isinstance(names, str) else []
     if not all(isinstance(each, str) and each.strip() for each in found) or len(found) < 2:
         raise RequestError(f"The {what} are {names!r:.80}.", hint='Pass at least two texts, e.g. ["good", "bad"].')
     found = [each.strip() for each in found]
@@ -131,10 +132,13 @@ def checked_names(what: str, names: Sequence[str] | Mapping[str, str]) -> list[s
     return found
 
 
-def _check_examples(examples: Sequence[tuple[str, str]], names: Sequence[str]) -> None:
+def _check_examples(examples: Any, names: Sequence[str]) -> None:
+    hint = f"Pass (text, label) with one of the labels {', '.join(names[:10])}."
+    if not isinstance(examples, Sequence) or isinstance(examples, str):
+        raise RequestError(f"The examples are {examples!r:.80}.", hint=f"In a list. {hint}")
     for at, example in enumerate(examples, 1):
-        if isinstance(example, str) or len(example) != 2 or not str(example[0]).strip() or example[1] not in names:
-            raise RequestError(
-                f"Example {at} of {len(examples)} is {example!r:.80}.",
-                hint=f"Pass (text, label) with one of the labels {', '.join(names[:10])}.",
-            )
+        match example:
+            case [str(text), str(label)] if text.strip() and label in names:
+                pass
+            case _:
+                raise RequestError(f"Example {at} of {len(examples)} is {example!r:.80}.", hint=hint)

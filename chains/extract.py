@@ -12,14 +12,16 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 
-from phireside.chains.chain import Chain, Growing, chosen
+from phireside.chains.chain import Chain, Growing
 from phireside.chains.cost import Cost
 from phireside.chains.forms import Form, ask, json_form
+from phireside.chains.given import chosen, limit
 from phireside.chains.long_text import Window, as_done, joined
 from phireside.chains.prompt_files import Override, PromptFile, load_prompts
 from phireside.errors import EngineError
@@ -49,10 +51,11 @@ class Extract(Chain[Extracted]):
     """See `extract`."""
 
     def __init__(self, form: Form[Any], prompts: PromptFile, model: BaseChatModel, max_tokens: int | None) -> None:
-        super().__init__({"prompt": prompts.prompts["whole"], "model": model})
-        self.name = "extract"
+        edges = [*pairwise(["", "whole", ""]), *pairwise(["", "part", "merge", ""]), ("part", "")]
+        super().__init__({name: (prompt, model) for name, prompt in prompts.prompts.items()}, edges, name="extract")
         self._form, self._prompts, self._model = form, prompts, model
-        self._max_tokens, self._words = max_tokens, signature(form.schema)
+        self._max_tokens, self._limit = max_tokens, limit(model, max_tokens)
+        self._words = signature(form.schema)
 
     async def run(self, given: dict[str, Any]) -> AsyncGenerator[Extracted, None]:
         """The forms of the pieces as they come, and then the whole."""
@@ -90,8 +93,7 @@ class Extract(Chain[Extracted]):
         return await self._ask("merge", text, self._form)
 
     async def _ask(self, prompt: str, text: str, form: Form[Any]) -> Any:
-        limit = {"max_tokens": self._max_tokens} if self._max_tokens else {}
-        return await ask(self._model, self._messages(prompt, text), form, **limit)
+        return await ask(self._model, self._messages(prompt, text), form, **self._limit)
 
     def _messages(self, prompt: str, text: str) -> list[BaseMessage]:
         return self._prompts.messages(prompt, form=self._words, text=text)
@@ -111,7 +113,8 @@ def extract(
         max_tokens: of each answer; None = the model's own.
 
     Raises:
-        RequestError: it is no schema.
+        RequestError: it is no schema, or max_tokens is below 1.
+        NotSupportedError: max_tokens is given, and the model has no field of that name.
         GrammarError: nothing can be of the schema, or it asks for what no grammar can enforce (`uniqueItems`, …).
         EngineError: (at the call) an answer was longer than max_tokens, or validators of the class refused three.
     """

@@ -14,9 +14,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from jsonschema import Draft202012Validator, ValidationError
-from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.runnables import Runnable, RunnableBinding
+from langchain_core.runnables import Runnable
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
 from typing_extensions import is_typeddict
@@ -24,8 +24,8 @@ from typing_extensions import is_typeddict
 from phireside.chains.cost import Cost
 from phireside.chains.loop import gate
 from phireside.chains.prompt_files import load_prompts
-from phireside.errors import EngineError, GrammarError, NotSupportedError, RequestError
-from phireside.models import ChatGGUF, Grammar
+from phireside.errors import EngineError, GrammarError, RequestError
+from phireside.models import ChatGGUF, Grammar, checked_settings, unbound
 from phireside.models.structured import check_whole, json_schema
 from phireside.models.tools import closed
 
@@ -41,6 +41,7 @@ _INTEGER = _NUMBER.partition(r"(\.")[0]
 # Behind a number, a model that must not write the full stop that it is used to takes it for a decimal point: 216.55.
 _STOP = r"\.?"
 _ANY_NUMBER = r"-?([0-9]{1,3}(,[0-9]{3})+|[0-9]+)(\.[0-9]+)?" + _STOP
+_FENCE = re.compile(r"```[a-z]*\s*\n(.*)```", re.DOTALL)  # what models like to put around JSON
 _ANY_INTEGER = _ANY_NUMBER.partition(r"(\.")[0] + _STOP
 
 
@@ -96,19 +97,22 @@ def integer() -> Form[int]:
 
 
 def choice(options: Sequence[str]) -> Form[str]:
-    """Exactly one of these texts.
+    """One of these texts; of models without grammars also in other capitals, in quotes, or with a full stop.
 
     Raises:
         RequestError: there are none, or one of them is empty or no text.
     """
     if isinstance(options, str) or not all(isinstance(each, str) and each.strip() for each in options) or not options:
         raise RequestError(f"The options are {options!r:.80}.", hint='Pass a list of texts, e.g. ["red", "green"].')
-    known = set(options)
+    known: dict[str, list[str]] = {}
+    for option in dict.fromkeys(options):
+        known.setdefault(_bare(option), []).append(option)
 
     def parse(text: str) -> str:
-        if text not in known:
-            raise ValueError(f"{text!r:.80} is none of the {len(known)} options")
-        return text
+        meant = known.get(_bare(text), [])
+        if text not in meant and len(meant) != 1:
+            raise ValueError(f"{text!r:.80} is none of the {len(options)} options")
+        return text if text in meant else meant[0]
 
     return Form("one of the options", {"enum": list(dict.fromkeys(options))}, Grammar.choice(options), parse)
 
@@ -117,9 +121,9 @@ def yes_or_no() -> Form[bool]:
     """Yes or no, in capitals or not."""
 
     def parse(text: str) -> bool:
-        if text.lower() not in ("yes", "no"):
+        if _bare(text) not in ("yes", "no"):
             raise ValueError(f"{text!r:.80} is neither yes nor no")
-        return text.lower() == "yes"
+        return _bare(text) == "yes"
 
     # Both ways of writing, so that what decides is the answer and not its first letter.
     return Form("yes or no", {"enum": ["yes", "no"]}, Grammar.choice(["Yes", "No", "yes", "no"]), parse)
@@ -145,6 +149,7 @@ def json_form(schema: Any) -> Form[Any]:
 
 def regex(pattern: str) -> Form[str]:
     """A text that the expression matches as a whole; Rust's syntax, as for `Grammar.regex`."""
+    _check_text(pattern)
     grammar = Grammar.regex(pattern)
     schema = {"type": "string", "pattern": f"^(?:{pattern})$"}
     return Form("a text of the pattern", schema, grammar, _parser_of(grammar), pattern=pattern)
@@ -152,9 +157,20 @@ def regex(pattern: str) -> Form[str]:
 
 def lark(text: str) -> Form[str]:
     """A text of a Lark grammar, as for `Grammar.lark`."""
+    _check_text(text)
     grammar = Grammar.lark(text)
     schema = {"type": "string", "description": f"A text of this Lark grammar: {text}"}
     return Form("a text of the Lark grammar", schema, grammar, _parser_of(grammar))
+
+
+def _check_text(value: Any) -> None:
+    if not isinstance(value, str):
+        raise RequestError(f"{value!r:.80} is no expression or grammar.", hint="Pass a text.")
+
+
+def _bare(text: str) -> str:
+    """What two ways to write an option have in common."""
+    return text.casefold().strip(" .\"'")
 
 
 def _parse_number(pattern: str, make: Callable[[str], Any], text: str) -> Any:
@@ -171,6 +187,8 @@ def _write_number(value: Any) -> str:
 def _described(schema: Any) -> tuple[Mapping[str, Any], Callable[[str], Any]]:
     """The JSON schema of what pydantic can read, and what makes values of JSON."""
     try:
+        if schema is None:  # pydantic takes it for a type
+            raise TypeError("there is none")
         if isinstance(schema, Mapping) or is_typeddict(schema):
             described = json_schema(schema)
             return described, functools.partial(_read_json, Draft202012Validator(described))
@@ -276,45 +294,9 @@ def _writer(model: Runnable[Any, Any], form: Form[Any], arguments: dict[str, Any
         plain.with_structured_output(_wrapped(form), include_raw=True)
     except NotImplementedError:
         return functools.partial(_by_words, model, form, arguments)
-    structured = _with(plain, {**bound, **arguments}).with_structured_output(_wrapped(form), include_raw=True)
+    own = plain.model_copy(update=checked_settings(plain, {**bound, **arguments}))  # it takes none for the call
+    structured = own.with_structured_output(_wrapped(form), include_raw=True)
     return functools.partial(_by_structure, structured, form)
-
-
-def unbound(model: Runnable[Any, Any]) -> tuple[BaseChatModel, dict[str, Any]]:
-    """The chat model below `bind`, and the arguments that were bound.
-
-    Raises:
-        RequestError: it is no chat model.
-    """
-    bound: dict[str, Any] = {}
-    while isinstance(model, RunnableBinding):
-        bound, model = {**model.kwargs, **bound}, model.bound
-    if not isinstance(model, BaseChatModel):
-        raise RequestError(f"{type(model).__name__} is no chat model.", hint="Pass ChatGGUF(…) or another chat model.")
-    return model, bound
-
-
-def known_settings(model: Runnable[Any, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Those arguments of a call that a model has a field for, or that were bound to it.
-
-    What a chain sets by itself, such as a limit of tokens, must not stop a model whose setting has another name: it
-    might refuse the call, and keeps its own instead. Bind it there: `model.bind(num_predict=256)`.
-
-    Raises:
-        RequestError: it is no chat model.
-    """
-    plain, bound = unbound(model)
-    known = type(plain).model_fields.keys() | bound.keys()
-    return {name: value for name, value in arguments.items() if name in known}
-
-
-def _with(model: BaseChatModel, arguments: Mapping[str, Any]) -> BaseChatModel:
-    """The model with other settings: `with_structured_output` takes no arguments for the call."""
-    if unknown := sorted(arguments.keys() - type(model).model_fields.keys()):
-        raise NotSupportedError(
-            f"{type(model).__name__} has no {', '.join(unknown)}.", hint="Leave it out, or use ChatGGUF."
-        )
-    return model.model_copy(update=dict(arguments))
 
 
 def _wrapped(form: Form[Any]) -> dict[str, Any]:
@@ -346,7 +328,9 @@ async def _by_words(
     wish = load_prompts("forms").messages("only", form=form.name, schema=json.dumps(form.schema))
     answer: AIMessage = await model.ainvoke([*messages, *wish], **arguments)
     check_whole(answer)
-    return answer, answer.text.strip(), ""
+    text = answer.text.strip()
+    fenced = _FENCE.fullmatch(text)
+    return answer, fenced[1].strip() if fenced else text, ""
 
 
 async def _by_structure(
@@ -362,5 +346,6 @@ async def _by_structure(
 
 def _first_line(error: object) -> str:
     """The reason in one line, for a sentence that goes on; pydantic's first line only counts the errors."""
-    text = " ".join(line.strip() for line in str(error).splitlines()[:3]) or type(error).__name__
+    lines = [line.strip() for line in str(error).splitlines() if "errors.pydantic.dev" not in line]
+    text = " ".join(lines[:3]) or type(error).__name__
     return text[:200].rstrip(" .")

@@ -12,11 +12,11 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable
 from pydantic import BaseModel, Field
 
-from phireside.chains.chain import chosen
 from phireside.chains.chain_of_thought import chain_of_thought
 from phireside.chains.choose import choose, yes_no
 from phireside.chains.classify import classify
 from phireside.chains.extract import extract
+from phireside.chains.given import chosen
 from phireside.chains.long_text import summarize
 from phireside.chains.matching import matching
 from phireside.chains.pitch import pitch_chain

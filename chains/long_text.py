@@ -9,20 +9,21 @@ import functools
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, TypeVar
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.prompts import BaseChatPromptTemplate
 
-from phireside.chains.chain import Chain, Growing, chosen
+from phireside.chains.chain import Chain, Growing
 from phireside.chains.cost import Cost
-from phireside.chains.forms import unbound
-from phireside.chains.loop import gate, streamed
+from phireside.chains.given import check_counts, chosen, limit
+from phireside.chains.loop import gate, growing
 from phireside.chains.prompt_files import Override, load_prompts, to_prompt
 from phireside.errors import ContextOverflowError, RequestError
 from phireside.memory.budget import UNLIMITED, counter_of
-from phireside.models import ChatGGUF
+from phireside.models import ChatGGUF, known_settings, unbound
 
 T = TypeVar("T")
 Fill = Callable[[str], Sequence[BaseMessage]]  # a prompt, from the text that goes into it
@@ -155,27 +156,27 @@ class Reduced(Growing):
 
 
 class MapReduce(Chain[Reduced]):
-    """See `map_reduce`; `values` are filled into the prompts besides the input."""
+    """See `map_reduce`; `arguments` are of the calls, `values` are filled into the prompts besides the input."""
 
     def __init__(
         self,
         prompts: tuple[BaseChatPromptTemplate, BaseChatPromptTemplate],
         model: BaseChatModel,
         max_tokens: int | None,
+        arguments: dict[str, Any],
         values: dict[str, Any],
         *,
         name: str,
     ) -> None:
-        super().__init__({"map": prompts[0], "pieces": model, "reduce": prompts[1], "model": model})
-        self.name = name
+        edges = [*pairwise(["", "map", "reduce", ""]), ("map", ""), ("reduce", "reduce")]
+        super().__init__({"map": (prompts[0], model), "reduce": (prompts[1], model)}, edges, name=name)
         named = [each for prompt in prompts for each in prompt.input_variables if each not in values]
         if any("text" not in prompt.input_variables for prompt in prompts):
             raise RequestError(f"Both prompts of {name} need {{text}}.", hint="Write {text} where the text belongs.")
-        if max_tokens is not None and max_tokens < 1:
-            raise RequestError(f"max_tokens of {name} is {max_tokens}.", hint="It must be at least 1.")
         self.variables = tuple(dict.fromkeys(["text", *named]))  # type: ignore[misc]  # of this one, not of the class
         self.free = self.variables[1:]  # type: ignore[misc]
-        self._model, self._max_tokens, self._values, self._prompts = model, max_tokens, values, prompts
+        self._model, self._max_tokens, self._arguments = model, max_tokens, arguments
+        self._values, self._prompts = values, prompts
 
     async def run(self, given: dict[str, Any]) -> AsyncGenerator[Reduced, None]:
         """The parts as they come, and then the answer as it grows."""
@@ -200,19 +201,15 @@ class MapReduce(Chain[Reduced]):
                 yield last
 
     async def _last(self, messages: list[BaseMessage], result: Reduced) -> AsyncGenerator[Reduced, None]:
-        whole: Any = None
-        async with aclosing(streamed(self._model.astream(messages, **self._arguments()))) as chunks:
-            async for chunk in chunks:
-                whole = chunk if whole is None else whole + chunk
+        whole = AIMessage("")
+        async with aclosing(growing(self._model.astream(messages, **self._arguments))) as wholes:
+            async for whole in wholes:
                 yield replace(result, text=whole.text)
         yield result.having(whole, text=whole.text.strip())
 
     async def _answer(self, messages: list[BaseMessage]) -> AIMessage:
         async with gate():
-            return await self._model.ainvoke(messages, **self._arguments())
-
-    def _arguments(self) -> dict[str, Any]:
-        return {"max_tokens": self._max_tokens} if self._max_tokens else {}
+            return await self._model.ainvoke(messages, **self._arguments)
 
     def _messages(self, prompt: BaseChatPromptTemplate, given: dict[str, Any], text: str) -> list[BaseMessage]:
         values = {**self._values, **given, "text": text}
@@ -236,6 +233,7 @@ def map_reduce(
 
     Raises:
         RequestError: a prompt cannot be used, or max_tokens is below 1.
+        NotSupportedError: max_tokens is given, and the model has no field of that name.
         ContextOverflowError: (at the call) the prompt and the answer leave no room for any text.
     """
     try:
@@ -244,7 +242,8 @@ def map_reduce(
         raise RequestError(
             f"A prompt of map_reduce cannot be used: {error}.", hint="Pass a text with {text}."
         ) from error
-    return MapReduce(prompts, chosen(model), max_tokens, {}, name="map_reduce")
+    model = chosen(model)
+    return MapReduce(prompts, model, max_tokens, limit(model, max_tokens), {}, name="map_reduce")
 
 
 def summarize(
@@ -256,10 +255,14 @@ def summarize(
         model: as for `map_reduce`.
         prompts: others than those of prompts/summarize.yaml: part, merge.
         words: how many the prompt asks for.
-        max_tokens: of the summary and of those that it is made of.
+        max_tokens: of the summary and of those that it is made of. A model that has no such field keeps its own limit.
+
+    Raises:
+        RequestError: words or max_tokens is below 1.
     """
-    if words < 1:
-        raise RequestError(f"words is {words}.", hint="It must be at least 1.")
+    check_counts(words=words, max_tokens=max_tokens)
     loaded = load_prompts("summarize", prompts).prompts
     pair = loaded["part"], loaded["merge"]
-    return MapReduce(pair, chosen(model), max_tokens, {"words": words}, name="summarize")
+    model = chosen(model)
+    arguments = known_settings(model, {"max_tokens": max_tokens})
+    return MapReduce(pair, model, max_tokens, arguments, {"words": words}, name="summarize")

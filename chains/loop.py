@@ -116,6 +116,15 @@ async def streamed(stream: AsyncIterator[T]) -> AsyncGenerator[T, None]:
             yield piece
 
 
+async def growing(stream: AsyncIterator[T]) -> AsyncGenerator[T, None]:
+    """What a model streams, each time as the whole so far. One that does not stream gives a message, once."""
+    whole: Any = None
+    async with aclosing(streamed(stream)) as pieces:
+        async for piece in pieces:
+            whole = piece if whole is None else whole + piece
+            yield whole
+
+
 async def in_thread(function: Callable[..., T], *args: Any) -> T:
     """As `asyncio.to_thread`, in a thread of its own: a loop has few, and a function that waits for a chain keeps one
     from the chain.

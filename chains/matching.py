@@ -6,9 +6,10 @@ from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 
-from phireside.chains.chain import Chain, Growing, chosen
+from phireside.chains.chain import Chain, Growing
 from phireside.chains.cost import Cost
 from phireside.chains.forms import Form, ask, lark, regex
+from phireside.chains.given import chosen, limit
 from phireside.chains.prompt_files import Override, PromptFile, load_prompts
 from phireside.errors import RequestError
 
@@ -28,8 +29,7 @@ class Matching(Chain[Matched]):
     """See `matching`."""
 
     def __init__(self, form: Form[str], prompts: PromptFile, model: BaseChatModel, arguments: dict[str, Any]) -> None:
-        super().__init__({"prompt": prompts.prompts["ask"], "model": model})
-        self.name = "matching"
+        super().__init__({"prompt": (prompts.prompts["ask"], model)}, name="matching")
         self._form, self._prompts, self._model, self._arguments = form, prompts, model, arguments
 
     async def run(self, given: dict[str, Any]) -> AsyncGenerator[Matched, None]:
@@ -57,7 +57,8 @@ def matching(
         max_tokens: of the answer; None = the model's own.
 
     Raises:
-        RequestError: not exactly one of `regex` and `lark` was given.
+        RequestError: not exactly one of `regex` and `lark` was given, or max_tokens is below 1.
+        NotSupportedError: max_tokens is given, and the model has no field of that name.
         GrammarError: it does not compile, or nothing can match it. (A text that is too long for `max_tokens`: at the
             call.)
     """
@@ -65,5 +66,5 @@ def matching(
     if len(given) != 1:
         raise RequestError(f"matching was given {len(given)} forms.", hint="Pass either regex=… or lark=….")
     ((kind, text),) = given
-    arguments = {"max_tokens": max_tokens} if max_tokens else {}
-    return Matching(_FORMS[kind](text), load_prompts("matching", prompts), chosen(model), arguments)
+    model = chosen(model)
+    return Matching(_FORMS[kind](text), load_prompts("matching", prompts), model, limit(model, max_tokens))

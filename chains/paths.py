@@ -11,22 +11,21 @@ import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeAlias, TypeVar, cast
+from typing import Any, Literal, TypeVar
 
-from langchain_core.language_models import LanguageModelInput
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.runnables import Runnable
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.prompts import BaseChatPromptTemplate
 
-from phireside.chains.chain import Growing, chosen
+from phireside.chains.chain import Growing, Part
 from phireside.chains.cost import Cost
-from phireside.chains.forms import Decoded, Form, ask, known_settings, unbound
-from phireside.chains.loop import streamed
+from phireside.chains.forms import Decoded, Form, ask
+from phireside.chains.given import Model, check_counts, chosen
+from phireside.chains.loop import growing
 from phireside.chains.prompt_files import PromptFile
 from phireside.errors import EngineError, RequestError
-from phireside.models import ChatGGUF, Grammar
+from phireside.models import ChatGGUF, Grammar, known_settings, unbound
 
 T = TypeVar("T")
-Model: TypeAlias = Runnable[LanguageModelInput, AIMessage]
 State = Literal["growing", "extended", "answered", "dropped", "failed"]
 
 ANSWER_TOKENS = 256
@@ -95,7 +94,7 @@ class Thinker:
 
     model: Model
     form: Form[Any]
-    closing: Sequence[BaseMessage]
+    closing: BaseChatPromptTemplate
     arguments: Mapping[str, Any]
 
     @classmethod
@@ -105,12 +104,16 @@ class Thinker:
         """From the options of a chain, and the prompt "answer" of its file.
 
         Raises:
-            RequestError: it is no chat model, or max_tokens is below 1.
+            RequestError: it is no chat model or no form, or max_tokens is below 1.
         """
         check_counts(max_tokens=max_tokens)
-        model = chosen(None) if model is None else model
+        if form is not None and not isinstance(form, Form):
+            raise RequestError(
+                f"{form!r:.80} is no form.", hint="Pass number(), choice([…]), … of phireside.chains.forms."
+            )
+        model = chosen(model)
         wanted = {"max_tokens": max_tokens} | ({} if temperature is None else {"temperature": temperature})
-        return cls(model, form or short_text(), file.messages("answer"), known_settings(model, wanted))
+        return cls(model, form or short_text(), file.prompts["answer"], known_settings(model, wanted))
 
     async def think(self, messages: Sequence[BaseMessage], number: int = 0) -> AsyncGenerator[Path, None]:
         """The reasoning as it grows; the last one has what it cost.
@@ -119,12 +122,13 @@ class Thinker:
             messages: what is to be thought about.
             number: makes paths of one prompt differ, if the model has a seed.
         """
-        whole, pieces = AIMessageChunk(content=""), 0
+        whole, path = AIMessage(""), Path(cost=Cost(1))
         stream = self.model.astream(list(messages), **self.arguments, **self._seed(number))
-        async with aclosing(cast("AsyncGenerator[AIMessageChunk, None]", streamed(stream))) as chunks:
-            async for chunk in chunks:
-                whole, pieces = whole + chunk, pieces + bool(chunk.text)
-                yield Path(whole.text, cost=Cost(1, generated_tokens=pieces))
+        async with aclosing(growing(stream)) as wholes:
+            async for whole in wholes:
+                piece = Cost(generated_tokens=int(whole.text != path.text))
+                path = Path(whole.text, cost=path.cost + piece)
+                yield path
         cut = whole.response_metadata.get("finish_reason") == "length"
         yield Path(whole.text, cut=cut, cost=Cost.of([whole]))
 
@@ -134,7 +138,7 @@ class Thinker:
         Raises:
             EngineError: it was shortened, or is not of the form; see `ask`.
         """
-        asked = [*messages, AIMessage(text if text.strip() else "…"), *self.closing]
+        asked = [*messages, AIMessage(text if text.strip() else "…"), *self.closing.format_messages()]
         opening = asked.pop().text if isinstance(asked[-1], AIMessage) else ""
         if not self.has_grammars:
             return await ask(self.model, asked, self.form)
@@ -154,6 +158,10 @@ class Thinker:
         decoded = await self.answer(messages, thought.text)
         yield replace(thought, answer=decoded.value, state="answered", cost=thought.cost + decoded.cost)
 
+    def parts(self, **prompts: BaseChatPromptTemplate) -> dict[str, Part]:
+        """These prompts and then that of the answer, each with the model, for a chain's graph."""
+        return {name: (prompt, self.model) for name, prompt in {**prompts, "answer": self.closing}.items()}
+
     @property
     def has_grammars(self) -> bool:
         """Whether the model has the engine's grammars and scores."""
@@ -164,13 +172,6 @@ class Thinker:
         plain, bound = unbound(self.model)
         seed = bound.get("seed", getattr(plain, "seed", None))
         return {"seed": seed + number} if isinstance(seed, int) else {}
-
-
-def check_counts(**counts: int) -> None:
-    """Raises RequestError if one is no whole number above 0."""
-    for name, count in counts.items():
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise RequestError(f"{name} is {count!r}, but must be a whole number, at least 1.")
 
 
 def short_text() -> Form[str]:

@@ -11,18 +11,17 @@ from typing import Any, Literal, Self, TypedDict, cast, get_args
 
 from langchain_core.embeddings import Embeddings
 from langchain_core.example_selectors import SemanticSimilarityExampleSelector
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
-from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.prompts import BaseChatPromptTemplate
 from langchain_core.vectorstores import InMemoryVectorStore
 from pydantic import ConfigDict, model_validator
 from typing_extensions import Unpack
 
-from phireside.chains.chain import check_variables
+from phireside.chains.given import Model, check_variables
 from phireside.chains.prompt_files import variables_of
 from phireside.errors import RequestError
-from phireside.models import ChatGGUF
+from phireside.memory.budget import counter_of
+from phireside.models import ChatGGUF, unbound
 
 PieceName = Literal["persona", "instruction", "context", "format", "audience", "tone", "examples", "data"]
 PIECES: tuple[str, ...] = get_args(PieceName)
@@ -44,7 +43,10 @@ class Examples:
     selector: Selector | None = None
 
     def __post_init__(self) -> None:
-        pairs = tuple(tuple(pair) for pair in self.pairs)
+        try:
+            pairs = tuple(tuple(pair) for pair in self.pairs)
+        except TypeError:
+            pairs = ((),)
         if any(len(pair) != 2 or not all(isinstance(text, str) and text.strip() for text in pair) for pair in pairs):
             raise RequestError("An example is a question and an answer, both with some text.", hint="Write pairs.")
         object.__setattr__(self, "pairs", pairs)
@@ -232,7 +234,7 @@ class Prompt(BaseChatPromptTemplate):
 
     # ---- what it costs --------------------------------------------------------------------------------------------
 
-    def cost(self, model: BaseChatModel, **variables: Any) -> PromptCost:
+    def cost(self, model: Model, **variables: Any) -> PromptCost:
         """The tokens of each piece, with these variables.
 
         Args:
@@ -240,8 +242,8 @@ class Prompt(BaseChatPromptTemplate):
             variables: all of the prompt's.
         """
         front, examples, back = self._filled(variables)
-        shown, exact = examples.messages("\n".join(back)), isinstance(model, ChatGGUF)
-        count = model.get_num_tokens_from_messages if exact else count_tokens_approximately
+        plain, _ = unbound(model)
+        shown, count = examples.messages("\n".join(back)), counter_of(plain)
         stages = [_joined(front[:end] or [""] * bool(front), [], [""]) for end in range(len(front) + 1)]
         if len(front) + len(back) < len(self.pieces):
             stages.append(_joined(front, shown, [""]))
@@ -249,7 +251,7 @@ class Prompt(BaseChatPromptTemplate):
         counts = [count(messages) for messages in stages]
         each = [after - before for before, after in zip([0, *counts], counts, strict=False)]
         names = ["template", *(name for name, _ in self.pieces)]
-        return PromptCost(dict(zip(names, each, strict=True)), exact)
+        return PromptCost(dict(zip(names, each, strict=True)), isinstance(plain, ChatGGUF))
 
 
 def _joined(front: Sequence[str], shown: Sequence[BaseMessage], back: Sequence[str]) -> list[BaseMessage]:

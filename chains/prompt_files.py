@@ -16,7 +16,7 @@ import yaml
 from langchain_core.messages import BaseMessage
 from langchain_core.prompts import BaseChatPromptTemplate, ChatPromptTemplate
 
-from phireside.chains.chain import check_variables
+from phireside.chains.given import check_variables
 from phireside.errors import SettingsError
 
 FOLDER = Path(__file__).with_name("prompts")
@@ -150,9 +150,12 @@ def _pair(message: Any) -> tuple[str, str]:
     return role, text
 
 
-def _given(name: str, override: "str | Path | Mapping[str, Any]") -> dict[str, BaseChatPromptTemplate]:
-    if not isinstance(override, Mapping):
+def _given(name: str, override: Any) -> dict[str, BaseChatPromptTemplate]:
+    if isinstance(override, str | Path):
         return read_prompts(Path(override)).prompts
+    if not isinstance(override, Mapping):
+        hint = 'Pass a YAML file, or {"name": "text"}.'
+        raise SettingsError(f"The prompts given to {name} are {override!r:.80}.", hint=hint)
     try:
         return {each: to_prompt(value) for each, value in override.items()}
     except (ValueError, TypeError) as error:

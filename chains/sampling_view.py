@@ -5,18 +5,17 @@ engine really samples: repetition penalty, top-k, top-p, min-p, temperature. (Th
 it comes last, so it never changes which tokens are left.) Knows nothing of plots; `ui/sampling_view.py` draws one.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.language_models import LanguageModelInput
 from numpy.typing import NDArray
 
-from phireside.chains.chain import chosen
 from phireside.chains.cost import Cost
+from phireside.chains.given import Model, check_counts, check_prompt, chosen
 from phireside.errors import NotSupportedError, RequestError
-from phireside.models import PRESETS, ChatGGUF, NextTokens, Sampling
+from phireside.models import ChatGGUF, NextTokens, Sampling, SamplingChoice, settings_of, unbound
 
 _NAMES = {  # llama.cpp's name of a stage: ours, and the setting that rules it
     "penalties": ("repetition penalty", "repeat_penalty"),
@@ -106,18 +105,20 @@ class ExplainedSampling:
 def explain_sampling(
     prompt: LanguageModelInput,
     *,
-    model: BaseChatModel | None = None,
-    sampling: str | Mapping[str, Any] | None = None,
+    model: Model | None = None,
+    sampling: SamplingChoice | None = None,
     answer: str = "",
     top: int = 20,
 ) -> ExplainedSampling:
     """The next token's probabilities, and what temperature, top-k, top-p and min-p leave of them.
 
+    It reads the prompt before it returns; in async code write `await asyncio.to_thread(explain_sampling, …)`.
+
     Args:
         prompt: a text, messages, or a prompt's value.
-        model: a `ChatGGUF`; by default the settings' model.
-        sampling: a preset's name (`PRESETS`, Table 6-1 of the book), or numbers such as `{"temperature": 1.2}`; what it
-            does not say is the model's own.
+        model: a `ChatGGUF`, perhaps with arguments bound to it; by default the settings' model.
+        sampling: a preset (Table 6-1 of the book) or its name, or numbers such as `{"temperature": 1.2}`; what it does
+            not say is the model's own.
         answer: the answer's beginning, which the next token follows; empty = the answer's first token.
         top: how many candidates to list.
 
@@ -126,32 +127,30 @@ def explain_sampling(
         RequestError: the prompt is empty, or a setting cannot be used.
         ContextOverflowError: the prompt does not fit into the context.
     """
-    model = chosen(model)
-    if not isinstance(model, ChatGGUF):
+    plain, bound = unbound(chosen(model))
+    if not isinstance(plain, ChatGGUF):
         raise NotSupportedError(
-            f"{type(model).__name__} does not give the probabilities of all tokens.",
+            f"{type(plain).__name__} does not give the probabilities of all tokens.",
             hint="Use a GGUF on this machine: ChatGGUF(model=…).",
         )
+    check_prompt("explain_sampling", prompt)
     if isinstance(prompt, str) and not prompt.strip():
         raise RequestError("The prompt is empty.", hint="Pass some text.")
-    if not isinstance(top, int) or top < 1:
-        raise RequestError(f"top is {top!r}, but must be a whole number of candidates, at least 1.")
-    return _explained(model.next_tokens(prompt, answer=answer, **_numbers(sampling)), top)
+    if not isinstance(answer, str):
+        raise RequestError(f"The answer's beginning is {answer!r:.80}.", hint="Pass a text.")
+    check_counts(top=top)
+    own = {name: value for name, value in bound.items() if name in Sampling.__slots__}
+    return _explained(plain.next_tokens(prompt, answer=answer, **own | _numbers(sampling)), top)
 
 
-def _numbers(sampling: str | Mapping[str, Any] | None) -> dict[str, Any]:
+def _numbers(sampling: SamplingChoice | None) -> dict[str, Any]:
     """The settings that are to replace the model's own."""
-    if not isinstance(sampling, str):
-        unknown = set(sampling or ()) - set(Sampling.__slots__)
-        if unknown:
-            raise RequestError(
-                f"{', '.join(sorted(unknown))} is no sampling setting.",
-                hint=f"There are {', '.join(Sampling.__slots__)}.",
-            )
-        return dict(sampling or {})
-    if sampling not in PRESETS:
-        raise RequestError(f"There is no preset {sampling!r:.40}.", hint=f"There are {', '.join(PRESETS)}.")
-    return {"temperature": PRESETS[sampling].temperature, "top_p": PRESETS[sampling].top_p}
+    numbers = {} if sampling is None else settings_of(sampling)
+    if unknown := [str(name) for name in numbers if name not in Sampling.__slots__]:
+        raise RequestError(
+            f"{', '.join(unknown)} is no sampling setting.", hint=f"There are {', '.join(Sampling.__slots__)}."
+        )
+    return numbers
 
 
 def _explained(found: NextTokens, top: int) -> ExplainedSampling:

@@ -9,6 +9,7 @@ them apart. That long labels are rarer before anything was read is what the cali
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from langchain_core.messages import BaseMessage
@@ -62,6 +63,7 @@ class Scorer:
         self._meaning = np.repeat(np.arange(len(answers)), [len(each) for each in answers])
         self._count = len(answers)
         self._prior: NDArray[np.float64] | None = None
+        self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
         if len(self._texts) > MOST:
             raise RequestError(
                 f"{len(self._texts)} answers are more than the {MOST} that can be scored for one text.",
@@ -71,10 +73,11 @@ class Scorer:
     async def __call__(self, text: str) -> Probable:
         """The probabilities of the answers for one text."""
         cost = Cost()
-        if self._calibrated and self._prior is None:
-            found = [await self._plain(each) for each in NOTHING]
-            self._prior = np.mean([each.probabilities for each in found], axis=0)
-            cost = sum((each.cost for each in found), cost)
+        async with self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock()):  # of a batch, one finds it
+            if self._calibrated and self._prior is None:
+                found = [await self._plain(each) for each in NOTHING]
+                self._prior = np.mean([each.probabilities for each in found], axis=0)
+                cost = sum((each.cost for each in found), cost)
         plain = await self._plain(text)
         probabilities = plain.probabilities
         if self._prior is not None:

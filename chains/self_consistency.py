@@ -17,8 +17,9 @@ from pydantic_core import to_jsonable_python
 from phireside.chains.chain import Chain
 from phireside.chains.chain_of_thought import CotPrompt, Shown
 from phireside.chains.forms import Form
+from phireside.chains.given import Model, check_counts
 from phireside.chains.loop import merged
-from phireside.chains.paths import Model, Path, Reasoned, Thinker, check_counts, or_failed
+from phireside.chains.paths import Path, Reasoned, Thinker, or_failed
 from phireside.chains.prompt_files import Override, load_prompts
 from phireside.errors import EngineError
 
@@ -66,7 +67,7 @@ class SelfConsistency(Chain[Reasoned]):
     variables = ("question",)
 
     def __init__(self, thinker: Thinker, prompt: CotPrompt, n: int, at_once: int) -> None:
-        super().__init__({prompt.name: prompt.template, "model": thinker.model})
+        super().__init__(thinker.parts(**{prompt.name: prompt.template}), name="self_consistency")
         self._thinker, self._prompt, self._n, self._at_once = thinker, prompt, n, at_once
 
     async def run(self, given: dict[str, Any]) -> AsyncGenerator[Reasoned, None]:

@@ -7,27 +7,22 @@ what a chain is for.
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from itertools import pairwise, product
+from typing import Any
 
-from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage
 from langchain_core.prompts import BaseChatPromptTemplate
-from langchain_core.runnables import Runnable, RunnableConfig
-from langchain_core.runnables.graph import Graph
+from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.utils import AddableDict
 from pydantic import BaseModel, create_model
 
-from phireside.chains.chain import Chain, chosen
+from phireside.chains.chain import Chain
 from phireside.chains.cost import Cost
-from phireside.chains.forms import unbound
+from phireside.chains.given import Model, chosen
 from phireside.chains.loop import merged, streamed
 from phireside.chains.prompt_files import Override, load_prompts, to_prompt
 from phireside.errors import RequestError
-from phireside.models import ChatGGUF, Grammar, Preset
-
-Model: TypeAlias = Runnable[LanguageModelInput, AIMessage]
-Sampling: TypeAlias = Preset | Mapping[str, Any]
-"""A preset, or arguments of the model's call: `{"temperature": 1.1, "max_tokens": 200}`."""
+from phireside.models import ChatGGUF, Grammar, SamplingChoice, checked_settings, settings_of, unbound
 
 OWN_KEYS = ("cost", "shortened")
 _AROUND = ' \t\r\n"“”*#`'  # what models put around a title
@@ -42,7 +37,7 @@ class Link:
         output_key: the answer's name among the results, and in the prompts of later links.
         prompt: a text (one human message), a list of (role, text), a `Prompt` or another LangChain chat prompt.
         model: None = the chain's.
-        sampling: a preset, or arguments of the model's call.
+        sampling: a preset or its name, or arguments of the model's call.
         one_line: the answer is one line, of 100 characters at most and without quotes around it. `ChatGGUF` decodes it
             under a grammar; of what another model says, the first line is taken.
     """
@@ -50,12 +45,16 @@ class Link:
     output_key: str
     prompt: Any
     model: Model | None = None
-    sampling: Sampling = field(default_factory=dict)
+    sampling: SamplingChoice = field(default_factory=dict)
     one_line: bool = False
 
 
 def sequential(
-    links: Sequence[Link | Sequence[Link]], *, model: Model | None = None, inputs: Sequence[str] | None = None
+    links: Sequence[Link | Sequence[Link]],
+    *,
+    model: Model | None = None,
+    inputs: Sequence[str] | None = None,
+    name: str = "sequential",
 ) -> "Sequential":
     """A chain of prompts, each of which may use the inputs and the answers before it.
 
@@ -66,46 +65,57 @@ def sequential(
         links: in their order. Several in a list are asked side by side, which for `ChatGGUF` is one batch.
         model: for the links without one of their own. None: that of the settings.
         inputs: the variables that a caller gives. None: those that no link answers.
+        name: of the chain, in errors, schemas and traces.
 
     Raises:
         RequestError: the links do not fit together: a variable that nobody gives, or a later link; a key given twice,
-            or one of those above; an input that no link uses; a prompt that cannot be read.
+            or one of those above; an input that no link uses; a prompt or a sampling that cannot be used.
+        NotSupportedError: a link has a preset, and its model no temperature or top_p.
     """
-    stages = [[stage] if isinstance(stage, Link) else list(stage) for stage in links]
+    stages = [_stage(each) for each in links]
     prompts = [[_prompt_of(link) for link in stage] for stage in stages]
     given = _wired(stages, prompts, inputs)
     if any(link.model is None for stage in stages for link in stage):
-        model = chosen(model)  # type: ignore[arg-type]  # a model with bound arguments goes through as well
+        model = chosen(model)
     steps = [
         {link.output_key: _Step(prompt, _bound(link, model), link.one_line) for link, prompt in zip(*pair, strict=True)}
         for pair in zip(stages, prompts, strict=True)
     ]
-    return Sequential(given, steps)
+    return Sequential(given, steps, name=name)
 
 
 def parallel_merge(
-    links: Sequence[Link], merge: Link, *, model: Model | None = None, inputs: Sequence[str] | None = None
+    links: Sequence[Link],
+    merge: Link,
+    *,
+    model: Model | None = None,
+    inputs: Sequence[str] | None = None,
+    name: str = "parallel_merge",
 ) -> "Sequential":
     """Several prompts at once, then one that merges their answers: three recipes, one shopping list.
 
     Args:
         links: asked side by side, in one batch of the engine.
         merge: the link whose prompt uses their answers.
-        model, inputs: see `sequential`, also for results and errors.
+        model, inputs, name: see `sequential`, also for results and errors.
     """
-    return sequential([links, merge], model=model, inputs=inputs)
+    return sequential([links, merge], model=model, inputs=inputs, name=name)
 
 
 def links_of(
-    name: str, prompts: Override, sampling: Mapping[str, Sampling] | None, one_line: Sequence[str] = ()
+    name: str, prompts: Override, sampling: Mapping[str, SamplingChoice] | None, one_line: Sequence[str] = ()
 ) -> tuple[dict[str, Link], tuple[str, ...]]:
     """A link for each prompt of a chain's file, by name, and the inputs that the file's example has.
 
     Raises:
         SettingsError: the prompts cannot be used.
-        RequestError: sampling is given for a link that there is not.
+        RequestError: sampling is given for a link that there is not, or not for links.
     """
-    file, of = load_prompts(name, prompts), sampling or {}
+    file = load_prompts(name, prompts)
+    of: Any = sampling or {}
+    if not isinstance(of, Mapping):
+        hint = f"Give it for links: {{{next(iter(file.prompts))!r}: …}}."
+        raise RequestError(f"The sampling of {name} is {of!r:.80}.", hint=hint)
     if unknown := [key for key in of if key not in file.prompts]:
         raise RequestError(f"{name} has no link {', '.join(unknown)}.", hint=f"It has {', '.join(file.prompts)}.")
     links = {
@@ -116,6 +126,14 @@ def links_of(
 
 
 # ---- wiring -----------------------------------------------------------------------------------------------------
+
+
+def _stage(given: Any) -> list[Link]:
+    """The links that are asked side by side."""
+    stage = [given] if isinstance(given, Link) or not isinstance(given, Sequence) else list(given)
+    if wrong := [each for each in stage if not isinstance(each, Link)]:
+        raise RequestError(f"{wrong[0]!r:.80} is no link.", hint='Write Link("title", "A title for {text}").')
+    return stage
 
 
 def _prompt_of(link: Link) -> BaseChatPromptTemplate:
@@ -200,8 +218,10 @@ class Sequential(Chain[dict[str, Any]]):
     step is read ahead by a task that nobody cancels.
     """
 
-    def __init__(self, inputs: tuple[str, ...], stages: Sequence[Mapping[str, _Step]]) -> None:
-        super().__init__()
+    def __init__(self, inputs: tuple[str, ...], stages: Sequence[Mapping[str, _Step]], *, name: str) -> None:
+        parts = {key: (step.prompt, step.model) for stage in stages for key, step in stage.items()}
+        edges = [edge for pair in pairwise([[""], *stages, [""]]) for edge in product(*pair)]
+        super().__init__(parts, edges, name=name)
         self.variables = self.free = inputs  # type: ignore[misc]  # each has its own
         self._stages = stages
 
@@ -223,29 +243,11 @@ class Sequential(Chain[dict[str, Any]]):
         texts: dict[str, Any] = dict.fromkeys((*self.variables, *(key for stage in self._stages for key in stage)), str)
         return create_model(f"{self.get_name()}Output", **texts, cost=Cost, shortened=list[str])
 
-    def get_graph(self, config: RunnableConfig | None = None) -> Graph:
-        """Prompt and model of each link; links side by side stand side by side."""
-        graph = Graph()
-        before = [graph.add_node(self.get_input_schema(config))]
-        for stage in self._stages:
-            after = []
-            for step in stage.values():
-                prompt, model = graph.add_node(step.prompt), graph.add_node(step.model)
-                graph.add_edge(prompt, model)
-                for node in before:
-                    graph.add_edge(node, prompt)
-                after.append(model)
-            before = after
-        last = graph.add_node(self.get_output_schema(config))
-        for node in before:
-            graph.add_edge(node, last)
-        return graph
-
 
 def _bound(link: Link, model: Model | None) -> Model:
-    asked, preset = link.model or model, link.sampling
-    assert asked is not None  # noqa: S101 (`sequential` has chosen one)
-    arguments = {"temperature": preset.temperature, "top_p": preset.top_p} if isinstance(preset, Preset) else preset
+    asked, arguments = chosen(link.model or model), settings_of(link.sampling)
+    if not isinstance(link.sampling, Mapping):  # other arguments may be of the call only
+        arguments = checked_settings(asked, arguments)
     if isinstance(unbound(asked)[0], ChatGGUF) and link.one_line:
         arguments = {"grammar": _LINE, **arguments}
     return asked.bind(**arguments) if arguments else asked

@@ -11,6 +11,7 @@ import math
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage
@@ -18,13 +19,14 @@ from langchain_core.messages import AIMessage, BaseMessage
 from phireside.chains.chain import Chain
 from phireside.chains.chain_of_thought import ChainOfThought
 from phireside.chains.cost import Cost
-from phireside.chains.forms import Form, ask, choice, unbound
+from phireside.chains.forms import Form, ask, choice
+from phireside.chains.given import Model, check_counts
 from phireside.chains.loop import gate, merged
-from phireside.chains.paths import Model, Path, Reasoned, Thinker, check_counts, or_failed
+from phireside.chains.paths import Path, Reasoned, Thinker, or_failed
 from phireside.chains.prompt_files import Override, PromptFile, load_prompts
 from phireside.chains.self_consistency import answer_key
 from phireside.errors import EngineError, RequestError
-from phireside.models import ChatGGUF
+from phireside.models import ChatGGUF, unbound
 
 RATINGS = {"sure": 1.0, "likely": 0.5, "impossible": 0.0}
 AT_ONCE = 8
@@ -127,8 +129,9 @@ class TreeOfThought(Chain[Reasoned]):
     variables = ("question",)
 
     def __init__(self, thinker: Thinker, file: PromptFile, bounds: Bounds) -> None:
-        prompts = {name: file.prompts[name] for name in ("first", "next", "rate", "answer")}
-        super().__init__({**prompts, "model": thinker.model})
+        parts = thinker.parts(**{name: file.prompts[name] for name in ("first", "rate", "next")})
+        edges = [*pairwise(["", "first", "rate", "answer", ""]), ("rate", "next"), ("next", "rate")]
+        super().__init__(parts, edges, name="tree_of_thought")
         self._thinker, self._file, self._bounds = thinker, file, bounds
 
     async def run(self, given: dict[str, Any]) -> AsyncGenerator[Reasoned, None]:
@@ -249,4 +252,5 @@ def three_experts(
         RequestError, EngineError: see `chain_of_thought`.
     """
     file = load_prompts("three_experts", prompts)
-    return ChainOfThought(Thinker.of(model, form, file, max_tokens, temperature), ExpertsPrompt(file))
+    thinker = Thinker.of(model, form, file, max_tokens, temperature)
+    return ChainOfThought(thinker, ExpertsPrompt(file), name="three_experts")

@@ -7,6 +7,7 @@ comes about.
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal, cast
 
 from langchain_core.language_models import BaseChatModel
@@ -16,13 +17,14 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config, merge_configs
 from pydantic import BaseModel
 
-from phireside.chains.chain import Chain, Growing, chosen
+from phireside.chains.chain import Chain, Growing
 from phireside.chains.cost import Cost, CostHandler
-from phireside.chains.forms import ask, unbound, yes_or_no
+from phireside.chains.forms import ask, yes_or_no
+from phireside.chains.given import check_counts, check_prompt, chosen
 from phireside.chains.loop import in_thread, streamed, together
 from phireside.chains.prompt_files import Override, load_prompts
 from phireside.errors import EngineError, RequestError
-from phireside.models import ChatGGUF
+from phireside.models import ChatGGUF, unbound
 
 
 @dataclass(frozen=True)
@@ -108,16 +110,17 @@ def validated(
         otherwise: when no answer held all rules: "mark" gives the best, with valid=False; "error" raises EngineError.
 
     Raises:
-        RequestError: there are no rules, one is empty, or tries is below 1.
+        RequestError: there are no rules, one is empty, tries is below 1, or nothing is there to answer.
     """
-    listed = [rule if isinstance(rule, Rule) else Rule(rule) for rule in rules]
+    sentences = rules if isinstance(rules, Sequence) and not isinstance(rules, str) else ()
+    listed = [rule if isinstance(rule, Rule) else Rule(rule) for rule in sentences]
     if not listed or not all(isinstance(rule.text, str) and rule.text.strip() for rule in listed):
-        raise RequestError(f"{len(listed)} rules were given, or one is empty.", hint="Give sentences, at least one.")
-    if tries < 1 or otherwise not in ("mark", "error"):
-        raise RequestError(
-            f"tries is {tries} and otherwise is {otherwise!r}.",
-            hint='tries is 1 or more; otherwise is "mark" or "error".',
-        )
+        raise RequestError(f"The rules are {rules!r:.80}.", hint="Give a list of sentences, at least one.")
+    check_counts(tries=tries)
+    if otherwise not in ("mark", "error"):
+        raise RequestError(f"otherwise is {otherwise!r:.80}.", hint='Pass "mark" or "error".')
+    if not isinstance(answerer, Runnable):
+        raise RequestError(f"{answerer!r:.80} gives no answers.", hint="Pass a chat model or a chain.")
     judge: Runnable[Any, Any] = answerer if model is None and _is_model(answerer) else chosen(model)
     return ValidatedChain(answerer, listed, judge, prompts, tries, otherwise == "error")
 
@@ -135,7 +138,9 @@ class ValidatedChain(Chain[Validated]):
         strict: bool,
     ) -> None:
         self._file = load_prompts("validated", prompts)
-        super().__init__({"answer": answerer, **self._file.prompts, "model": model})
+        prompts_with_model = {name: (prompt, model) for name, prompt in self._file.prompts.items()}
+        edges = [*pairwise(["", "answer", "judge", ""]), ("judge", "revise"), ("revise", "judge")]
+        super().__init__({"answer": answerer, **prompts_with_model}, edges, name="validated")
         self._answerer, self._rules, self._model, self._tries, self._strict = answerer, rules, model, tries, strict
 
     @property
@@ -150,9 +155,10 @@ class ValidatedChain(Chain[Validated]):
         return cast("type[BaseModel]", self._answerer.get_input_schema(config))
 
     def given(self, value: Any) -> dict[str, Any]:
-        """The answerer checks its input itself; empty ones are refused here."""
-        if _is_model(self._answerer) and isinstance(value, Mapping):
-            value = super().given(value)["text"]
+        """A chain checks its input itself; empty ones are refused here."""
+        if _is_model(self._answerer):
+            value = super().given(value)["text"] if isinstance(value, Mapping | BaseMessage) else value
+            check_prompt("validated", value)
         question = _question(value)
         if not question.strip():
             raise RequestError("validated was given an empty text.", hint="Pass some text.")

@@ -41,7 +41,7 @@ from phireside.memory.turns import (
     spoken,
     turn_starts,
 )
-from phireside.models import ChatGGUF
+from phireside.models import ChatGGUF, known_settings
 
 SUMMARY_ASK = "New summary:"
 log = logging.getLogger(__name__)
@@ -129,8 +129,9 @@ class SummaryMemory(Memory):
     async def compact(self, compaction: Compaction, model: BaseChatModel) -> MemoryState:
         """See `Memory.compact`."""
         limit = compaction.max_tokens
-        own: dict[str, Any] = {"temperature": 0.0} if isinstance(model, ChatGGUF) else {}
-        asked = await model.ainvoke(_question(compaction), _CONFIG, max_tokens=limit, **own)
+        own = known_settings(model, {"max_tokens": limit})  # a model without it is cut below
+        own |= {"temperature": 0.0} if isinstance(model, ChatGGUF) else {}
+        asked = await model.ainvoke(_question(compaction), _CONFIG, **own)
         text = _bounded(asked.text.strip(), limit)
         if not text or asked.response_metadata.get("finish_reason") == "cancelled":
             raise EngineError("The model wrote no summary.", hint="What it should cover is sent as it is.")

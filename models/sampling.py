@@ -1,6 +1,10 @@
 """Presets for sampling: which temperature and top_p suit which task (*Hands-On Large Language Models*, Table 6-1)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from phireside.errors import RequestError
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +37,23 @@ PRESETS: dict[str, Preset] = {
         "Translation", "Deterministic, large pool of tokens: coherent, with linguistic variety.", 0.2, 0.98
     ),
 }
+
+SamplingChoice: TypeAlias = str | Preset | Mapping[str, Any]
+"""A preset, its name in `PRESETS`, or arguments of a model's call: `{"temperature": 1.1, "max_tokens": 200}`."""
+
+
+def settings_of(sampling: SamplingChoice) -> dict[str, Any]:
+    """What was chosen, as arguments of a model's call.
+
+    Raises:
+        RequestError: there is no such preset, or it is neither a preset nor a mapping.
+    """
+    if isinstance(sampling, Mapping):
+        return dict(sampling)
+    preset = PRESETS.get(sampling) if isinstance(sampling, str) else sampling
+    if not isinstance(preset, Preset):
+        raise RequestError(
+            f"There is no preset {sampling!r:.40}.",
+            hint=f'There are {", ".join(PRESETS)}; or pass numbers: {{"temperature": 0.7}}.',
+        )
+    return {"temperature": preset.temperature, "top_p": preset.top_p}

@@ -1,52 +1,31 @@
 """The input of a chain as a form made from its example, and its prompts as YAML to be changed for one run."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import streamlit as st
 import yaml
 
-from phireside.errors import RequestError, SettingsError
+from phireside.errors import SettingsError
 
 LONG = 70  # characters of an example that get a box of several lines
 
 
-def ask_input(example: Any, key: str) -> dict[str, Any] | str:
+def ask_input(example: Mapping[str, str], key: str) -> dict[str, str]:
     """Draw a field for each variable of the example, and give what stands in them.
 
     Args:
-        example: a text, or a dict of texts, numbers, truth values and whatever JSON can hold.
+        example: texts by name.
         key: of the widgets.
-
-    Raises:
-        RequestError: a field wants JSON, and what is in it is none.
     """
-    if not isinstance(example, Mapping):
-        return str(_field("text", example, f"{key}-text"))
-    return {name: _field(str(name), value, f"{key}-{name}") for name, value in example.items()}
+    return {name: _field(name, value, f"{key}-{name}") for name, value in example.items()}
 
 
-def _field(name: str, value: Any, key: str) -> Any:
+def _field(name: str, value: str, key: str) -> str:
     label = name.replace("_", " ").capitalize()
-    if isinstance(value, bool):
-        return st.toggle(label, value, key=key)
-    if isinstance(value, int | float):
-        return st.number_input(label, value=value, key=key)
-    if isinstance(value, str):
-        if len(value) < LONG and "\n" not in value:
-            return st.text_input(label, value, key=key)
-        return st.text_area(label, value, key=key, height="content")
-    if isinstance(value, list) and all(isinstance(each, str) and "\n" not in each for each in value):
-        text = st.text_area(f"{label}, one on each line", "\n".join(value), key=key, height="content")
-        return [line.strip() for line in text.splitlines() if line.strip()]
-    text = st.text_area(f"{label}, as JSON", json.dumps(value, indent=2, ensure_ascii=False), key=key, height="content")
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise RequestError(
-            f"{label} is no JSON: {error}.", hint="Write it as JSON, with texts in double quotes."
-        ) from error
+    if len(value) < LONG and "\n" not in value:
+        return st.text_input(label, value, key=key)
+    return st.text_area(label, value, key=key, height="content")
 
 
 def ask_prompts(shipped: str, key: str) -> dict[str, Any] | None:

@@ -80,19 +80,10 @@ def named_parts(value: Any) -> dict[str, Any] | None:
 
 def probabilities(value: Any) -> dict[str, float] | None:
     """Names with their probabilities, if that is what a value is."""
-    if isinstance(value, Mapping):
-        pairs = list(value.items())
-    elif isinstance(value, Sequence) and value and all(hasattr(each, "probability") for each in value):
-        pairs = [(_name_of(each), each.probability) for each in value]
-    else:
+    if not isinstance(value, Mapping) or len(value) < 2:
         return None
-    shares = len(pairs) > 1 and all(isinstance(name, str) and isinstance(p, float) and 0 <= p <= 1 for name, p in pairs)
-    return dict(pairs) if shares else None
-
-
-def _name_of(value: Any) -> Any:
-    """The one text among the fields of an object."""
-    return next((each for each in (named_parts(value) or {}).values() if isinstance(each, str)), None)
+    shares = all(isinstance(name, str) and isinstance(p, float) and 0 <= p <= 1 for name, p in value.items())
+    return dict(value) if shares else None
 
 
 def _show_named(name: str, value: Any) -> None:

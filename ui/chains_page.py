@@ -96,9 +96,9 @@ def _chain(parts: Services, entry: Entry) -> None:
     with details, st.container(gap="small"):
         chain = _guarded(_made, parts, entry)
     with form:
-        given = _guarded(ask_input, entry.example, f"input-{entry.name}")
+        given = ask_input(entry.example, f"input-{entry.name}")
     with buttons:
-        begun = _buttons(parts, run, ready=chain is not None and given is not None)
+        begun = _buttons(parts, run, ready=chain is not None)
     if begun and chain is not None:
         runs[entry.name] = Run(Running(chain, given), given, field_names(chain.get_output_schema()))
         st.rerun()  # so that the buttons say that it runs

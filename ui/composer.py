@@ -13,7 +13,7 @@ from phireside.chains import Turn
 from phireside.errors import ModelDamagedError, PhiresideError
 from phireside.memory import Conversation
 from phireside.models import Catalog, ModelEntry
-from phireside.models.sampling import PRESETS
+from phireside.models.sampling import PRESETS, settings_of
 from phireside.ui import chat_memory
 from phireside.ui.choices import Choices, read_choices
 from phireside.ui.safe_text import literal
@@ -179,7 +179,7 @@ def _field(name: str, services: Services, conversation: Conversation | None) -> 
 
 def _apply_style(services: Services, conversation: Conversation | None, name: str) -> None:
     """Keep the numbers of a preset, and move the sliders to them."""
-    numbers = {"temperature": PRESETS[name].temperature, "top_p": PRESETS[name].top_p}
+    numbers = settings_of(name)
     _keep(services, conversation, numbers)
     for field, value in numbers.items():
         st.session_state[_field(field, services, conversation)[0]] = value

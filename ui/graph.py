@@ -1,7 +1,6 @@
 """A chain's graph in Graphviz's language, as people want it: what goes in, each prompt with its model, what comes out.
 
-LangChain's `get_graph` has a node for each step, also for those that only pass variables on; these are left out, and so
-is an edge that a longer way makes superfluous. Does not import Streamlit.
+Does not import Streamlit.
 """
 
 from collections import defaultdict
@@ -24,15 +23,11 @@ def dot(chain: Runnable[Any, Any], *, dark: bool) -> str:
     """The graph's source for Graphviz.
 
     Args:
-        chain: whose graph has no cycles.
+        chain: any.
         dark: whether it will stand on a dark page.
     """
     graph = chain.get_graph()
     edges = _edges(graph)
-    for node in graph.nodes.values():
-        if not _is_shown(node, edges):
-            _leave_out(node.id, edges)
-    _shorten(edges)
     labels = _labels(chain, graph, edges)
     ink, line, plain, filled = _INK[dark]
     shown = [node for node in graph.nodes.values() if node.id in edges]
@@ -64,47 +59,12 @@ def _edges(graph: Graph) -> Edges:
     return edges
 
 
-def _is_shown(node: Node, edges: Edges) -> bool:
-    """Ends, prompts, models, and steps that are chains themselves."""
-    is_end = not edges[node.id] or not any(node.id in targets for targets in edges.values())
-    module = type(node.data).__module__
-    return is_end or _is_model(node.data) or _is_prompt(node.data) or module.startswith("phireside.")
-
-
 def _is_model(data: Any) -> bool:
     return isinstance(data.bound if isinstance(data, RunnableBinding) else data, BaseLanguageModel)
 
 
 def _is_prompt(data: Any) -> bool:
     return isinstance(data, BasePromptTemplate)
-
-
-def _leave_out(node: str, edges: Edges) -> None:
-    behind = edges.pop(node)
-    for targets in edges.values():
-        if node in targets:
-            targets.remove(node)
-            targets |= behind
-
-
-def _shorten(edges: Edges) -> None:
-    """Remove each edge whose end is reached by a longer way too."""
-    for targets in edges.values():
-        for target in list(targets):
-            if any(_reaches(other, target, edges) for other in targets - {target}):
-                targets.remove(target)
-
-
-def _reaches(start: str, end: str, edges: Edges) -> bool:
-    waiting, seen = [start], set[str]()
-    while waiting:
-        node = waiting.pop()
-        if node == end:
-            return True
-        if node not in seen:
-            seen.add(node)
-            waiting += edges[node]
-    return False
 
 
 def _labels(chain: Runnable[Any, Any], graph: Graph, edges: Edges) -> dict[str, str]:

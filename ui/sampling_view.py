@@ -3,7 +3,7 @@
 import streamlit as st
 
 from phireside.chains import ExplainedSampling, explain_sampling
-from phireside.models import PRESETS, load_chat_model
+from phireside.models import PRESETS, load_chat_model, settings_of
 from phireside.ui.bars import share, stage_bars, visible
 from phireside.ui.choices import Choices
 from phireside.ui.services import Services
@@ -53,7 +53,7 @@ def _presets() -> None:
     """Buttons that move the sliders to the rows of the book's Table 6-1."""
     with st.container(horizontal=True, gap="xsmall"):
         for name, preset in PRESETS.items():
-            numbers = {"temperature": preset.temperature, "top_p": preset.top_p}
+            numbers = settings_of(preset)
             chosen = all(st.session_state.get(_key(key), getattr(Choices(), key)) == numbers[key] for key in numbers)
             st.button(
                 preset.title,

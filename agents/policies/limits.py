@@ -26,11 +26,12 @@ from phireside.agents.policies.final import closed, forced
 from phireside.agents.policies.plan import adrive, drive
 from phireside.agents.policies.threads import LeftRunningError, awithin, within
 from phireside.agents.policies.turn import turn_of
+from phireside.chains.cost import Cost
 from phireside.errors import ContextOverflowError, RequestError
 from phireside.models import ChatGGUF, StopSignal
 
 SECONDS = "seconds"
-"""Key in a message's `response_metadata`: how long the model took."""
+"""Key in a message's `response_metadata`: how long the model took, or the tool."""
 
 _GRACE = 0.25  # of `seconds`, for a final answer that is asked for when they are over
 _SETTLE = 5.0  # seconds in which our engine ends an answer in order
@@ -285,6 +286,7 @@ def _with_seconds(message: BaseMessage, seconds: float) -> BaseMessage:
 
 def _tokens(message: AIMessage) -> int:
     """Read and written for a message, as far as is known."""
-    if (usage := message.usage_metadata) is None:
+    if message.usage_metadata is None:
         return count_tokens_approximately([message])
-    return usage["total_tokens"] - usage.get("input_token_details", {}).get("cache_read", 0)
+    cost = Cost.of([message])
+    return cost.evaluated_tokens + cost.generated_tokens

@@ -9,7 +9,7 @@ from langchain.agents.middleware.types import AgentMiddleware, ToolCallRequest
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool, StructuredTool, Tool
 
-from phireside.agents.policies.limits import Limits, seconds_left
+from phireside.agents.policies.limits import SECONDS, Limits, seconds_left
 from phireside.agents.policies.plan import ToolResult, each_message
 from phireside.agents.policies.threads import LeftRunningError, awithin, awithin_thread, left_running, within
 from phireside.errors import ToolError
@@ -18,9 +18,6 @@ log = logging.getLogger(__name__)
 
 MOST_LEFT = 4
 """So many calls of one tool may be left running in a program; then it is not called until one of them has ended."""
-
-SECONDS = "seconds"
-"""Key in an observation's `response_metadata`: how long the tool took."""
 
 
 class ToolTime(AgentMiddleware[Any, Any, Any]):

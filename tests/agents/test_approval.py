@@ -56,24 +56,15 @@ def test_what_is_edited_is_run_as_edited(counted: Any) -> None:
     assert counted.runs == [("post", "bye")]
 
 
-def test_nobody_is_asked_twice_for_what_is_not_run_twice(counted: Any) -> None:
+@pytest.mark.parametrize(("decision", "runs"), [("approve", [("post", "hi")]), ("reject", [])])
+def test_nobody_is_asked_twice_for_the_same(counted: Any, decision: str, runs: list[Any]) -> None:
     model = acts(call("post", text="hi"), call("post", text="hi"), AIMessage("Done."))
     agent = build_agent(
         model, [counted.tool("post", effects="outward"), counted.tool("other")], checkpointer=InMemorySaver()
     )
     agent.invoke(GO, CONFIG)
-    assert ended(agent.invoke(decide("approve"), CONFIG))[-1].text == "Done."
-    assert counted.runs == [("post", "hi")]
-
-
-def test_nobody_is_asked_again_for_what_was_refused(counted: Any) -> None:
-    model = acts(call("post", text="hi"), call("post", text="hi"), AIMessage("Then not."))
-    agent = build_agent(
-        model, [counted.tool("post", effects="outward"), counted.tool("other")], checkpointer=InMemorySaver()
-    )
-    agent.invoke(GO, CONFIG)
-    assert ended(agent.invoke(decide("reject"), CONFIG))[-1].text == "Then not."
-    assert counted.runs == []
+    assert ended(agent.invoke(decide(decision), CONFIG))[-1].text == "Done."
+    assert counted.runs == runs
 
 
 def test_tools_without_effects_run_at_once_and_so_do_all_without_approval(counted: Any) -> None:

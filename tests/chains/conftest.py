@@ -1,10 +1,11 @@
-"""A store, and an empty conversation in it."""
+"""A store, an empty conversation in it, and a chat that keeps facts."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from phireside.chains import Chat
 from phireside.memory import ConversationStore
 
 
@@ -18,3 +19,12 @@ def store(tmp_path: Path) -> Iterator[ConversationStore]:
 @pytest.fixture
 def conversation(store: ConversationStore) -> str:
     return store.create().id
+
+
+@pytest.fixture
+def chat(store: ConversationStore) -> Iterator[Chat]:
+    """With facts switched on."""
+    store.facts.switch(True)
+    opened = Chat(store)
+    yield opened
+    opened.close()

@@ -18,8 +18,9 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableGenerator, RunnableLambda
 from langchain_core.tracers.context import collect_runs
 
-from phireside.chains.chain import Chain, Growing, check_variables
+from phireside.chains.chain import Chain, Growing
 from phireside.chains.cost import Cost, CostHandler
+from phireside.chains.given import check_variables
 from phireside.chains.loop import iterate, merged, together
 from phireside.errors import EngineError, RequestError
 

@@ -130,9 +130,8 @@ def test_an_answer_that_is_not_of_the_form_is_an_error_with_the_numbers() -> Non
         chain_of_thought(model=model, form=number()).invoke(APPLES)
 
 
-def test_the_graph_has_prompt_and_model() -> None:
+def test_it_has_schemas() -> None:
     chain = chain_of_thought(model=thinker("so 9"))
-    assert {"few_shot", "model"} <= {node.name for node in chain.get_graph().nodes.values()}
     assert chain.OutputType is Reasoned
     assert "question" in chain.get_input_schema().model_json_schema()["properties"]
 
@@ -233,7 +232,7 @@ def test_every_form_is_right_on_real_weights(form: Form[Any] | None, starter_pat
 @pytest.mark.real
 async def test_a_full_stop_does_not_become_a_decimal_point(starter_path: Any) -> None:
     """Held to a bare number, the starter writes 216.55 behind "The answer is 216."; in its sentence it does not."""
-    closing = load_prompts("chain_of_thought").messages("answer")
+    closing = load_prompts("chain_of_thought").prompts["answer"]
     thinker = Thinker(ChatGGUF(model=str(starter_path), n_ctx=2048), number(), closing, {})
     asked = [HumanMessage("Paco had 26 bags of 9 cookies. How many?")]
     assert (await thinker.answer(asked, "26 * 9 = 216. The answer is 216.")).value == 216

@@ -64,6 +64,12 @@ async def test_any_scores_give_a_distribution(scores: list[float], empty: list[f
     assert found.label == max(found.probabilities, key=lambda label: found.probabilities[label])  # type: ignore[index]
 
 
+async def test_calibration_is_found_once_for_a_batch() -> None:
+    model = scoring(prefers)
+    found = await classify(["bad", "good"], model=model).abatch(["a", "b", "c", "d"])
+    assert len(model.asked) == sum(each.cost.calls for each in found) == len(NOTHING) + 4
+
+
 async def test_many_labels_are_scored_in_waves() -> None:
     labels = [f"l{number}" for number in range(600)]
     model = scoring(lambda text, label: 0.0 if label == "l599" and text == "x" else -5.0)
@@ -103,12 +109,11 @@ def test_a_model_without_scores_says_a_label_and_no_probabilities() -> None:
     assert (found.label, found.probabilities, found.cost.calls) == ("good", None, 2)
 
 
-def test_it_is_a_runnable_with_schemas_and_a_graph() -> None:
+def test_it_is_a_runnable_with_schemas() -> None:
     chain = classify(["bad", "good"], model=scoring(prefers))
     assert [found.label for found in chain.batch(["good", "bad"])] == ["good", "bad"]
     assert [type(found) for found in chain.stream({"text": "good"})] == [Classified]
-    assert "text" in chain.get_input_schema().model_fields
-    assert {"prompt", "model"} <= {node.name for node in chain.get_graph().nodes.values()}
+    assert chain.get_input_jsonschema()["properties"] == {"text": {"title": "Text", "type": "string"}}
 
 
 @pytest.mark.parametrize("labels", [[], ["one"], "positive", ["a", ""], ["a", 1], ["a", "a "]])

@@ -6,16 +6,16 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chat_turns import LONG, ended
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from rehearsed import held, rehearsed
 
-from phireside.chains import Chat, Turn
+from phireside.chains import Chat
 from phireside.errors import StoreError
 from phireside.memory import (
     BufferMemory,
@@ -28,8 +28,6 @@ from phireside.memory import (
 )
 from phireside.models import ChatGGUF
 from phireside.settings import Settings
-
-LONG = 30  # seconds; more than any test takes
 
 
 @pytest.fixture
@@ -44,13 +42,6 @@ def opened(store: ConversationStore) -> Iterator[Callable[[Memory], Chat]]:
     yield open_one
     for chat in chats:
         chat.close()
-
-
-def ended(turn: Turn) -> Turn:
-    limit = time.monotonic() + LONG
-    while not turn.wait(1):
-        assert time.monotonic() < limit, turn.state
-    return turn
 
 
 def ask(chat: Chat, conversation: str, text: str, model: Any, **how: Any) -> str:
@@ -255,6 +246,7 @@ def test_an_edited_question_is_answered_without_what_came_after_it(
 
 CHILD = """
 import sys
+
 from phireside.chains import Chat
 from phireside.memory import ConversationStore, SummaryMemory
 from rehearsed import held

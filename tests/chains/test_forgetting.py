@@ -1,11 +1,10 @@
 """Facts in a chat when something goes wrong or happens meanwhile: forgotten, deleted, refused, too long."""
 
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chat_turns import LONG, ended
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.runnables import Runnable, RunnableLambda
 from rehearsed import Rehearsed, held, rehearsed
@@ -16,7 +15,6 @@ from phireside.memory import ConversationStore, MemoryState, SummaryMemory
 from phireside.models import ChatGGUF
 from phireside.settings import Settings
 
-LONG = 30  # seconds; more than any test takes
 PIN = "My pin is 4711."
 
 
@@ -40,22 +38,6 @@ class Picky(Rehearsed):
 
 def picky(*words: str, **options: Any) -> Picky:
     return Picky(asked=[], searched=[], failing_words=words, **options)
-
-
-@pytest.fixture
-def chat(store: ConversationStore) -> Iterator[Chat]:
-    """With facts switched on."""
-    store.facts.switch(True)
-    opened = Chat(store)
-    yield opened
-    opened.close()
-
-
-def ended(turn: Turn) -> Turn:
-    limit = time.monotonic() + LONG
-    while not turn.wait(1):
-        assert time.monotonic() < limit, turn.state
-    return turn
 
 
 def ask(chat: Chat, conversation: str, text: str, model: Any, **how: Any) -> Turn:

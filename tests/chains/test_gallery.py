@@ -1,10 +1,10 @@
-"""The gallery: each entry can be made, tried with its example, drawn and overridden."""
+"""The gallery: each entry can be made, tried with its example by any model, drawn and overridden."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
-from answers import answers
+from answers import Plain, answers
 from langchain_core.runnables import Runnable
 
 from phireside import chains
@@ -15,7 +15,39 @@ from phireside.models import ChatGGUF
 from phireside.settings import Settings
 
 ENTRIES = gallery()
-NO_CHAINS = {"forms"}  # files of prompts that serve other chains
+NO_CHAINS = {"forms", "rag", "judging"}  # of other chains, and of those that need documents to be tried
+
+
+PROFILE = '{"name": "Ada", "position": "professor", "keywords": ["ice"]}'
+SAID = {  # what is answered in words, and what of the result that must become
+    "story_chain": ("A title", "title", "A title"),
+    "pitch_chain": ("Name", "slogan", "Name"),
+    "shopping_chain": ("Flour", "shopping_list", "Flour"),
+    "validated": ("Yes.", "valid", True),
+    "summarize": ("Short.", "text", "Short."),
+    "extract": (f"```json\n{PROFILE}\n```", "parts", ()),
+    "classify": ("Positive.", "label", "positive"),
+    "choose": ('"Apple"', "label", "apple"),
+    "yes_no": ("Yes", "answer", True),
+    "matching": ("1969-07-20", "text", "1969-07-20"),
+    "chain_of_thought": ("9", "answer", "9"),
+    "self_consistency": ("9", "agreement", 1.0),
+    "tree_of_thought": ("Sure", "answer", "Sure"),
+    "three_experts": ("9", "answer", "9"),
+}
+GRAPHS = {  # what comes before what; "-" = the input, and the output
+    "story_chain": "- title, title character, character story, story -",
+    "pitch_chain": "- name, name slogan, slogan pitch, pitch -",
+    "shopping_chain": "- breakfast_recipe, - lunch_recipe, - dinner_recipe, breakfast_recipe shopping_list, "
+    "lunch_recipe shopping_list, dinner_recipe shopping_list, shopping_list -",
+    "validated": "- answer, answer judge, judge -, judge revise, revise judge",
+    "summarize": "- map, map -, map reduce, reduce reduce, reduce -",
+    "extract": "- whole, whole -, - part, part merge, merge -, part -",
+    **dict.fromkeys(["classify", "choose", "yes_no", "matching"], "- prompt, prompt -"),
+    **dict.fromkeys(["chain_of_thought", "self_consistency"], "- few_shot, few_shot answer, answer -"),
+    "tree_of_thought": "- first, first rate, rate next, next rate, rate answer, answer -",
+    "three_experts": "- experts, experts answer, answer -",
+}
 
 
 def named(entry: Entry) -> str:
@@ -34,10 +66,31 @@ def test_an_entry_is_a_public_chain_with_all_that_a_page_shows(entry: Entry) -> 
     assert prompts_text(entry.file)
     chain = entry.make(answers("x"))
     assert isinstance(chain, Runnable)
+    assert chain.get_name() == entry.name
     assert set(entry.example) == set(chain.get_input_schema().model_fields) or entry.name == "validated"
-    names = [node.name for node in chain.get_graph().nodes.values()]
-    assert len(names) >= 3
     assert chain.get_output_schema().model_fields
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=named)
+def test_any_chat_model_answers_every_example(entry: Entry) -> None:
+    said, part, value = SAID[entry.name]
+    result = entry.make(Plain(says=said)).invoke(entry.example)
+    assert (result[part] if isinstance(result, dict) else getattr(result, part)) == value
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=named)
+def test_the_graph_is_what_runs(entry: Entry) -> None:
+    """Each prompt with its model, and what comes before what."""
+    graph = entry.make(answers("x")).get_graph()
+    first, *inner, last = graph.nodes.values()
+    names = {node.id: node.name for node in inner} | {first.id: "-", last.id: "-"}
+    own = {edge.target: edge.source for edge in graph.edges if names[edge.target] == "Answers"}  # models
+    edges = {(own.get(edge.source, edge.source), edge.target) for edge in graph.edges if edge.target not in own}
+    assert sorted(f"{names[source]} {names[target]}" for source, target in edges) == sorted(
+        GRAPHS[entry.name].split(", ")
+    )
+    assert len(own) + (entry.name == "validated") >= len(inner) / 2
+    assert graph.draw_mermaid()
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=named)

@@ -145,7 +145,7 @@ def test_summarize_asks_for_so_many_words_and_says_when_it_was_cut() -> None:
 @pytest.mark.parametrize("make", [summarize, lambda **options: map_reduce("{text}", "{text}", **options)])
 def test_a_limit_below_one_is_refused(make: Any) -> None:
     for limit in (0, -5):
-        with pytest.raises(RequestError, match=f"max_tokens of .* is {limit}"):
+        with pytest.raises(RequestError, match=f"max_tokens is {limit}"):
             make(model=reader(), max_tokens=limit)
 
 
@@ -165,9 +165,8 @@ async def test_counting_tokens_does_not_hold_up_the_loop() -> None:
     assert set(loops) == {None}
 
 
-def test_it_has_a_graph_and_works_in_batches() -> None:
+def test_it_works_in_batches() -> None:
     chain = summarize(model=reader(), max_tokens=ANSWER)
-    assert {"map", "pieces", "reduce", "model"} <= {node.name for node in chain.get_graph().nodes.values()}
     assert [found.text for found in chain.batch(["one", "two"])] == ["short", "short"]
 
 

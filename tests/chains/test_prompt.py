@@ -228,7 +228,7 @@ def test_the_engines_cost_adds_up_to_exactly_what_the_prompt_costs(
 ) -> None:
     model = ChatGGUF(model="starter", settings=settings)
     prompt = BOOK.add(examples=examples, before="data") if examples else BOOK
-    cost = prompt.cost(model, text="A {paper} about cats.")
+    cost = prompt.cost(model.bind(max_tokens=9), text="A {paper} about cats.")
     assert cost.exact
     assert cost.total == model.get_num_tokens_from_messages(prompt.format_messages(text="A {paper} about cats."))
     assert list(cost.pieces) == ["template", *names(prompt)]

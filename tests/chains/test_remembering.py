@@ -2,12 +2,11 @@
 
 import logging
 import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chat_turns import LONG, ended
 from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.runnables import Runnable, RunnableLambda
 from rehearsed import Rehearsed
@@ -20,7 +19,6 @@ from phireside.models import ChatGGUF
 from phireside.models.runtime import close_all
 from phireside.settings import Settings
 
-LONG = 30  # seconds; more than any test takes
 KIND = "Be kind.\n\nWhat you know about the person:\n- "
 
 
@@ -57,21 +55,9 @@ def attentive(**options: Any) -> Attentive:
     return Attentive(asked=[], sorted_=[], profile={"max_input_tokens": 4000}, **options)
 
 
-@pytest.fixture
-def chat(store: ConversationStore) -> Iterator[Chat]:
-    """With facts switched on."""
-    store.facts.switch(True)
-    opened = Chat(store)
-    yield opened
-    opened.close()
-
-
 def ask(chat: Chat, conversation: str, text: str, model: Any, **how: Any) -> Turn:
     """A turn, after which all that is due has been done."""
-    turn = chat.send(conversation, text, model=model, **{"system": "Be kind.", **how})
-    limit = time.monotonic() + LONG
-    while not turn.wait(1):
-        assert time.monotonic() < limit, turn.state
+    turn = ended(chat.send(conversation, text, model=model, **{"system": "Be kind.", **how}))
     assert turn.error is None
     assert chat.settle(conversation, LONG)
     return turn

@@ -11,7 +11,7 @@ from scripted import scripted
 from phireside.chains import explain_sampling
 from phireside.chains.sampling_view import ExplainedSampling, _explained
 from phireside.errors import ContextOverflowError, NotSupportedError, RequestError
-from phireside.models import PRESETS, ChatGGUF, NextTokens, Sampling, Usage
+from phireside.models import PRESETS, ChatGGUF, NextTokens, Sampling, Usage, settings_of
 from phireside.models.engine import sampling_stages
 
 QUESTION = "Complete the sentence: I am driving a"
@@ -24,7 +24,7 @@ def model(starter_path: Any) -> ChatGGUF:
     return ChatGGUF(model=str(starter_path), n_ctx=512)
 
 
-def explained(model: ChatGGUF, prompt: Any = QUESTION, **options: Any) -> ExplainedSampling:
+def explained(model: Any, prompt: Any = QUESTION, **options: Any) -> ExplainedSampling:
     return explain_sampling(prompt, model=model, **{"answer": BEGUN, **options})
 
 
@@ -82,10 +82,11 @@ def test_at_temperature_0_one_token_is_left(model: ChatGGUF) -> None:
 @pytest.mark.real
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_can_be_explained(model: ChatGGUF, name: str) -> None:
-    found = explained(model, sampling=name)
+    found = explained(model.bind(top_k=9, max_tokens=1), sampling=PRESETS[name])
+    assert found.stages == explained(model, sampling={"top_k": 9, **settings_of(name)}).stages
     assert found.sampling.temperature == PRESETS[name].temperature
     assert found.sampling.top_p == PRESETS[name].top_p
-    assert found.sampling.top_k == model.top_k
+    assert found.sampling.top_k == 9
 
 
 @pytest.mark.real

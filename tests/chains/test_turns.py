@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chat_turns import LONG, ended
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from scripted import scripted
@@ -26,21 +27,12 @@ from phireside.memory import ConversationStore
 from phireside.models import ChatGGUF
 from phireside.settings import Settings
 
-LONG = 30  # seconds; more than any test takes
-
 
 @pytest.fixture
 def chat(store: ConversationStore) -> Iterator[Chat]:
     conversations = Chat(store)
     yield conversations
     conversations.close()
-
-
-def ended(turn: Turn) -> Turn:
-    limit = time.monotonic() + LONG
-    while not turn.wait(1):
-        assert time.monotonic() < limit, turn.state
-    return turn
 
 
 def until_text(turn: Turn, text: str) -> None:

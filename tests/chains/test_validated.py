@@ -10,7 +10,6 @@ import pytest
 from answers import Answers, answers
 from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.prompts import ChatPromptTemplate
-from langchain_core.runnables import RunnableLambda
 
 from phireside.chains import yes_no
 from phireside.chains.cost import Cost
@@ -126,7 +125,7 @@ def test_a_function_that_exits_is_an_error_and_chains_go_on() -> None:
 
 
 def test_a_model_with_bound_arguments_judges_and_writes_again_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("phireside.chains.chain.load_chat_model", lambda: pytest.fail("asked the settings' model"))
+    monkeypatch.setattr("phireside.chains.given.load_chat_model", lambda: pytest.fail("asked the settings' model"))
     model = talker("Hello there my friend", "Hello")
     chain = validated(model.bind(tone="mild"), [SHORT, POLITE])
     assert chain.invoke({"text": "Say hello."}).text == "Hello"
@@ -223,13 +222,6 @@ def test_prompts_are_overridden_by_one_argument() -> None:
     assert model.asked[1][0] == ("human", f"Rule for the answer x of y: {POLITE}?")
     with pytest.raises(SettingsError, match="judge, revise"):
         validated(model, [POLITE], prompts={"jugde": "x"})
-
-
-def test_the_graph_has_the_answerer_and_the_prompts() -> None:
-    names = [
-        node.name for node in validated(RunnableLambda(str), [SHORT], model=answers("x")).get_graph().nodes.values()
-    ]
-    assert names[1:-1] == ["answer", "judge", "revise", "model"]
 
 
 def test_a_result_costs_nothing_before_anything_was_asked() -> None:

@@ -5,24 +5,12 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import HumanMessage
-from langchain_core.tools import tool
+from two_tools import add, look_up
 
 from phireside.errors import RequestError
 from phireside.models import ChatGGUF
 from phireside.models.tools import choose, specs
 from phireside.settings import Settings
-
-
-@tool
-def add(a: int, b: int) -> int:
-    """Add two whole numbers."""
-    return a + b
-
-
-@tool
-def look_up(query: str) -> str:
-    """Search the web."""
-    return query
 
 
 def test_what_is_barred_cannot_be_chosen() -> None:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from phireside.models import PRESETS, Sampling
+from phireside.errors import RequestError
+from phireside.models import PRESETS, Sampling, settings_of
 
 
 @pytest.mark.parametrize(
@@ -19,6 +20,14 @@ def test_a_preset_is_high_and_low_where_the_book_says(name: str, hot: bool, wide
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_can_be_sampled_with_and_explains_itself(name: str) -> None:
     preset = PRESETS[name]
-    Sampling(temperature=preset.temperature, top_p=preset.top_p)
+    Sampling(**settings_of(preset))
+    assert settings_of(name) == settings_of(preset)
     assert preset.title
     assert preset.when.endswith(".")
+
+
+def test_numbers_are_taken_as_they_are_and_no_preset_is_refused() -> None:
+    assert settings_of({"seed": 1}) == {"seed": 1}
+    for wrong in ("loud", 5, None, ["email"]):
+        with pytest.raises(RequestError, match="There is no preset"):
+            settings_of(wrong)  # type: ignore[arg-type]

@@ -3,23 +3,11 @@
 from typing import Any
 
 import pytest
-from langchain_core.tools import tool
+from two_tools import add, look_up
 
 from phireside.errors import RequestError
 from phireside.models import ChatGGUF
 from phireside.models.tools import ToolSpec, choose, closed, signature, specs
-
-
-@tool
-def add(a: int, b: int) -> int:
-    """Add two whole numbers."""
-    return a + b
-
-
-@tool
-def look_up(query: str) -> str:
-    """Search the web."""
-    return query
 
 
 def test_a_choice_is_what_langchain_and_openai_call_it() -> None:

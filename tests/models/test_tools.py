@@ -12,22 +12,11 @@ from langchain_core.tools import tool
 from langchain_core.utils.function_calling import convert_to_json_schema
 from pydantic import BaseModel, Field, ValidationError, field_validator
 from pydantic.v1 import BaseModel as BaseModelV1
+from two_tools import add, look_up
 
 from phireside.errors import EngineError, GrammarError, RequestError
 from phireside.models import ChatGGUF, Grammar, StopSignal
 from phireside.settings import Settings
-
-
-@tool
-def add(a: int, b: int) -> int:
-    """Add two whole numbers."""
-    return a + b
-
-
-@tool
-def look_up(query: str) -> str:
-    """Search the web."""
-    return query
 
 
 @tool

@@ -7,8 +7,8 @@ from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.chat_models import agenerate_from_stream, generate_from_stream
-from langchain_core.messages import AIMessageChunk, BaseMessage
-from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 
 class Answers(BaseChatModel):
@@ -21,8 +21,9 @@ class Answers(BaseChatModel):
     rule: Callable[[list[BaseMessage]], Any]
     pause: float = 0
     finish_reason: str = "stop"
-    max_tokens: int | None = None  # these two only so that it has them; what came is in `arguments`
+    max_tokens: int | None = None  # these only so that it has them; what came is in `arguments`
     temperature: float | None = None
+    top_p: float | None = None
     asked: Any  # lists; pydantic would copy what is declared as one
     arguments: Any
     left: Any
@@ -85,3 +86,16 @@ def answers(rule: Callable[[list[BaseMessage]], Any] | str, **fields: Any) -> An
     return Answers(
         rule=(lambda messages: rule) if isinstance(rule, str) else rule, asked=[], arguments=[], left=[], **fields
     )
+
+
+class Plain(BaseChatModel):
+    """Says one thing, neither streams nor takes arguments of a call, and has no structured output."""
+
+    says: str
+
+    @property
+    def _llm_type(self) -> str:
+        return "plain"
+
+    def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None) -> ChatResult:  # type: ignore[override]
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(self.says))])

@@ -50,6 +50,7 @@ class Rehearsed(BaseChatModel):
     go: Any = None
     failing: Any = None
     structured: bool = True
+    max_tokens: int | None = None  # so that it has one; what came is used
     waiting: Any = None
 
     @property

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from answers import answers
 from langchain_core.prompts import ChatPromptTemplate
-from langchain_core.runnables import Runnable, RunnableGenerator, RunnableLambda, RunnablePassthrough
+from langchain_core.runnables import Runnable, RunnableGenerator, RunnableLambda
 from langchain_core.runnables.utils import AddableDict
 from streamlit.testing.v1 import AppTest
 
-from phireside.chains import Cost, Growing, classify, summarize
+from phireside.chains import Cost, Growing, Link, classify, parallel_merge, validated, yes_no
 from phireside.chains.paths import Path, Reasoned
 from phireside.errors import RequestError, SettingsError
 from phireside.ui.bars import bars, share, stage_bars, visible
@@ -43,25 +43,18 @@ def edges(source: str) -> list[tuple[str, str]]:
 # ---- the graph ----
 
 
-def test_a_prompt_and_its_model_are_one_box_and_steps_that_only_pass_on_are_none() -> None:
-    chain = (
-        RunnablePassthrough.assign(title=prompt("title prompt") | MODEL | RunnableLambda(str)) | prompt("story") | MODEL
+def test_a_prompt_and_its_model_are_one_box() -> None:
+    found = edges(
+        dot(parallel_merge([Link("a", "{x}"), Link("b", "{x}")], Link("c", "{a}{b}"), model=MODEL), dark=True)
     )
-    found = edges(dot(chain, dark=False))
-    assert [target for _, target in found] == ["title prompt\\n→ Answers", "story\\n→ Answers", "result"]
-    assert found[0][0] == "text"
-    assert found[1:] == [(found[0][1], found[1][1]), (found[1][1], "result")]
+    one, two, three = (f"{name}\\n→ Answers" for name in "abc")
+    assert sorted(found) == sorted([("x", one), ("x", two), (one, three), (two, three), (three, "a\\nb\\nc")])
 
 
-def test_what_runs_side_by_side_stands_side_by_side() -> None:
-    both = {"one": prompt("one") | MODEL, "two": prompt("two") | MODEL}
-    chain: Runnable[Any, Any] = (
-        RunnableLambda(lambda value: value) | both | RunnableLambda(str) | prompt("merge") | MODEL
-    )
-    found = edges(dot(chain, dark=True))
-    merge = "merge\\n→ Answers"
-    assert {source for source, target in found if target == merge} == {"one\\n→ Answers", "two\\n→ Answers"}
-    assert len(found) == 5
+def test_a_loop_is_drawn_both_ways() -> None:
+    found = edges(dot(validated(MODEL, ["It is polite."]), dark=False))
+    judge, revise = "judge\\n→ Answers", "revise\\n→ Answers"
+    assert {(judge, revise), (revise, judge)} < set(found)
 
 
 def test_names_are_data_in_the_graphs_source() -> None:
@@ -71,10 +64,9 @@ def test_names_are_data_in_the_graphs_source() -> None:
 
 def test_chains_in_a_row_are_drawn_in_a_row() -> None:
     """Their parts have the same names, and were one box."""
-    chain = summarize(model=MODEL) | RunnableLambda(lambda result: result.text) | classify(["a", "b"], model=MODEL)
-    found = edges(dot(chain, dark=False))
-    boxes = ["text", "map\\n→ Answers", "reduce\\n→ Answers", "prompt\\n→ Answers", "label\\nprobabilities"]
-    assert found == list(itertools.pairwise(boxes))
+    chain = yes_no("Is it?", model=MODEL) | RunnableLambda(str) | classify(["a", "b"], model=MODEL)
+    boxes = ["text", "prompt\\n→ Answers", "str", "prompt\\n→ Answers", "label\\nprobabilities"]
+    assert edges(dot(chain, dark=False)) == list(itertools.pairwise(boxes))
     assert chain.get_graph().draw_mermaid()
 
 
@@ -160,15 +152,8 @@ def test_a_stop_before_it_has_begun_ends_it_too_and_one_after_its_end_changes_no
 # ---- results ----
 
 
-@dataclass(frozen=True)
-class Label:
-    name: str
-    probability: float
-
-
 def test_probabilities_are_known_by_what_they_are() -> None:
     assert probabilities({"a": 0.25, "b": 0.75}) == {"a": 0.25, "b": 0.75}
-    assert probabilities([Label("x", 0.1), Label("y", 0.9)]) == {"x": 0.1, "y": 0.9}
     assert probabilities({"a": 2.0, "b": 0.5}) is None
     assert probabilities({"a": "b"}) is None
     assert probabilities([]) is None

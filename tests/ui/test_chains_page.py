@@ -22,7 +22,7 @@ from phireside.ui.running import Running
 from phireside.ui.safe_text import literal
 from phireside.ui.services import Services
 
-EXAMPLE = {"question": "Why?", "count": 3, "polite": True, "options": ["a", "b"], "more": {"x": 1}}
+EXAMPLE = {"question": "Why?", "text": "A long text. " * 9}
 
 
 @dataclass
@@ -125,13 +125,9 @@ def test_an_address_that_names_no_chain_shows_the_gallery(chains: Callable[..., 
 def test_the_form_is_made_of_the_example_and_what_is_typed_goes_in(chains: Callable[..., AppTest], fake: Fake) -> None:
     page = chains("fake")
     page.text_input(key="input-fake-question").set_value("How {much}?")
-    page.number_input(key="input-fake-count").set_value(5)
-    page.toggle(key="input-fake-polite").set_value(False)
-    page.text_area(key="input-fake-options").set_value("x\n\n y y ")
-    page.text_area(key="input-fake-more").set_value('{"x": [2]}')
+    page.text_area(key="input-fake-text").set_value("One line.\nAnd {another}.")
     page.button(key="run").click().run()
-    given = {"question": "How {much}?", "count": 5, "polite": False, "options": ["x", "y y"], "more": {"x": [2]}}
-    assert fake.given == [given]
+    assert fake.given == [{"question": "How {much}?", "text": "One line.\nAnd {another}."}]
     assert "**Answer:** Because." in said(page)
 
 
@@ -172,15 +168,6 @@ def test_a_real_chain_shows_all_of_its_links(chains: Callable[..., AppTest], fak
     assert "**Title:**" in said(page), "A result stays while the input is changed."
     page.button(key="run").click().run()
     assert "empty summary" in said(page)
-
-
-def test_json_that_is_none_is_said_and_nothing_runs(chains: Callable[..., AppTest], fake: Fake) -> None:
-    page = chains("fake")
-    page.text_area(key="input-fake-more").set_value("{x").run()
-    assert "More is no JSON" in said(page)
-    assert page.button(key="run").disabled
-    page.text_area(key="input-fake-more").set_value("{}").run()
-    assert not page.button(key="run").disabled
 
 
 @pytest.mark.parametrize(
