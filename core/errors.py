@@ -89,5 +89,21 @@ class TurnRunningError(PhiresideError):
     """A conversation is asked something while its last answer is still being written."""
 
 
+class DocumentError(PhiresideError):
+    """A document could not be read: damaged, of another kind than its name says, protected, or without text."""
+
+
+class DocumentTooLargeError(DocumentError):
+    """A document takes more bytes, memory, seconds or text to read than it may."""
+
+
 class ToolError(PhiresideError):
     """A tool could not do what it was asked; an agent shows it to the model, which may try otherwise."""
+
+
+class KnowledgeError(PhiresideError):
+    """Something is wrong with a base of documents, or with what is put into it or asked of it."""
+
+
+class IndexDamagedError(KnowledgeError):
+    """What is stored in a base is not what was written: it cannot be searched until it is built anew."""

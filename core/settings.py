@@ -97,6 +97,7 @@ class Settings(BaseSettings):
         "You are a helpful assistant.", description="System prompt of a chat that has none of its own; empty = none."
     )
     memory: str = Field("buffer", description="Which messages a chat sends: buffer, window, summary or summary_buffer.")
+    embeddings: str = Field("starter", description="Model of new document bases: starter, a name, or a folder.")
     engine: EngineSettings = EngineSettings()
     # What may hold a password or a key is kept out of repr() and of error messages.
     database_url: str = Field(
@@ -131,6 +132,11 @@ class Settings(BaseSettings):
     def models_dir(self) -> Path:
         """Where downloaded models lie."""
         return self.data_dir / "models"
+
+    @property
+    def bases_dir(self) -> Path:
+        """Where bases of documents lie, each in a folder of its name."""
+        return self.data_dir / "bases"
 
     @property
     def state_dir(self) -> Path:

@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING
 from phireside.lazy import lazy
 
 if TYPE_CHECKING:
+    from phireside.retrieval.fetch import Limits
     from phireside.tools.calculator import calculator
     from phireside.tools.clock import clock
-    from phireside.tools.fetch import Limits
+    from phireside.tools.knowledge import knowledge
+    from phireside.tools.mcp import mcp_tools
+    from phireside.tools.mcp_approvals import Offer
+    from phireside.tools.read_file import read_file
     from phireside.tools.read_page import read_page
     from phireside.tools.web_search import Found, ddgs, searxng, web_search
 else:
@@ -27,9 +31,26 @@ else:
             "searxng": "web_search",
             "Found": "web_search",
             "read_page": "read_page",
-            "Limits": "fetch",
+            "knowledge": "knowledge",
+            "read_file": "read_file",
+            "mcp_tools": "mcp",
+            "Offer": "mcp_approvals",
+            "Limits": "read_page",
         },
     )
 
 
-__all__ = ["calculator", "clock", "web_search", "ddgs", "searxng", "Found", "read_page", "Limits"]
+__all__ = [
+    "calculator",
+    "clock",
+    "web_search",
+    "ddgs",
+    "searxng",
+    "Found",
+    "read_page",
+    "knowledge",
+    "Limits",
+    "read_file",
+    "mcp_tools",
+    "Offer",
+]

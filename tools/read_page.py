@@ -9,9 +9,10 @@ from typing import Annotated, Any
 
 from langchain_core.tools import BaseTool, tool
 
-from phireside.errors import ToolError
-from phireside.tools.fetch import ELSEWHERE, LIMITS, Fetched, Limits, Resolve, fetch, look_up
-from phireside.tools.page_text import PageText, UnreadableError, decoded, page_text, tidy
+from phireside.errors import DocumentError, ToolError
+from phireside.retrieval.fetch import ELSEWHERE, LIMITS, Fetched, Limits, Resolve, fetch, look_up
+from phireside.retrieval.loading.page import PageText, page_text
+from phireside.retrieval.loading.text import decoded, tidy
 
 LONGEST = 20_000  # characters
 # What a model may write: a full name or number, no user, nothing that JSON or another parser reads differently.
@@ -59,8 +60,8 @@ def _text(page: Fetched, longest: int) -> PageText:
     if kind in _PAGES:
         try:
             return page_text(page.body, charset, longest)
-        except UnreadableError as error:
-            raise ToolError(f"The page cannot be read: {error}.", hint=ELSEWHERE) from error
+        except DocumentError as error:
+            raise ToolError(f"The page cannot be read. {error.message}", hint=ELSEWHERE) from error
     if kind.startswith("text/") or kind in _TEXTS:
         text = tidy(decoded(page.body, charset))
         return PageText("", text[:longest], len(text))

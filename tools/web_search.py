@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from langchain_core.tools import BaseTool, tool
 
 from phireside.errors import SettingsError, ToolError
-from phireside.tools.fetch import GIVE_UP, LIMITS, Limits, Resolve, addresses, fetch, in_time, look_up, parsed
+from phireside.retrieval.fetch import GIVE_UP, LIMITS, Limits, Resolve, addresses, fetch, in_time, look_up, parsed
 
 QUERY = r'[^\x00-\x1f\x7f"\\]{2,150}'
 _LONGEST_QUERY, _TITLE, _ADDRESS, _SNIPPET = 400, 120, 500, 300  # most characters of each

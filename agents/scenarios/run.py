@@ -57,6 +57,7 @@ class Options:
         at_once: runs at the same time; they share the engine.
         cassettes: folder of the cassettes; None = without.
         tape: what is done with them.
+        approvals: file of what the person approved of MCP servers; None = nothing.
         watch: is told of all that happens, from several threads.
         stop: ends all runs at their next step.
     """
@@ -68,6 +69,7 @@ class Options:
     at_once: int = AT_ONCE
     cassettes: Path | None = None
     tape: Literal["record", "replay"] = "replay"
+    approvals: Path | None = None
     watch: Watch = _ignore
     stop: threading.Event = field(default_factory=threading.Event)
 
@@ -244,9 +246,10 @@ def _talk(
     """Say one turn after another; each is added to the records, also one that breaks."""
     scenario, log = case.scenario, list[Ran]()
     limits = scenario.limits
+    tape = None if isinstance(model, Scripted) else cassette
     agent = build_agent(
         model,
-        build_tools(scenario.toolbox, case.path.parent, log, None if isinstance(model, Scripted) else cassette),
+        build_tools(scenario.toolbox, case.path.parent, log, tape, options.approvals),
         system_prompt=scenario.system,
         memory=memory_named(scenario.memory) if scenario.memory else None,
         limits=Limits(steps=limits.steps, seconds=limits.seconds, tokens=limits.tokens),

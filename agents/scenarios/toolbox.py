@@ -1,6 +1,5 @@
 """The tools of a scenario: real ones by name, stubs with fixed results, and a record of every call that ran."""
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,10 @@ from phireside.errors import PhiresideError, SettingsError, ToolError
 
 REAL_TOOLS = ("calculator", "clock", "web_search", "read_page", "read_file", "knowledge", "mcp_tools")
 _PATHS = {"folders", "path", "file"}  # options that name files: below the scenario's folder unless they are absolute
+_TWIN: dict[str, dict[str, Any]] = {
+    "read_file": {"folders": ["."]},
+    "knowledge": {"documents": {"": "-"}},
+}  # options of real tools that only lend their looks
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,9 @@ class Tape(Protocol):
         ...
 
 
-def build_tools(entries: list[Tool], folder: Path, log: list[Ran], tape: Tape | None = None) -> list[BaseTool]:
+def build_tools(
+    entries: list[Tool], folder: Path, log: list[Ran], tape: Tape | None = None, approvals: Path | None = None
+) -> list[BaseTool]:
     """The tools of a scenario.
 
     Args:
@@ -53,20 +58,28 @@ def build_tools(entries: list[Tool], folder: Path, log: list[Ran], tape: Tape | 
         folder: the file's.
         log: gets every call that runs, in order.
         tape: records real tools, or plays them back.
+        approvals: what the person approved of MCP servers; a scenario cannot approve any itself.
 
     Raises:
-        SettingsError: a real tool does not take its options.
+        SettingsError: a real tool does not take its options, or may not be used.
     """
     tools: list[BaseTool] = []
     for entry in entries:
-        made = [_stub(entry)] if entry.results else _real(entry, folder)
+        made = [_stub(entry)] if entry.results else _real(entry, folder, approvals)
         tools += [_logged(tool, log, None if entry.results else tape) for tool in made]
     return tools
 
 
-def _real(entry: Tool, folder: Path) -> list[BaseTool]:
+def _real(entry: Tool, folder: Path, approvals: Path | None = None) -> list[BaseTool]:
     """A real tool, or the several that an MCP file names."""
+    folder = folder.resolve()  # a name that begins with ~ stays below it
     options = {key: _below(folder, value) if key in _PATHS else value for key, value in entry.options.items()}
+    if entry.name == "read_file":
+        _check_inside(folder, options.get("folders"))
+    if entry.name == "mcp_tools":
+        if strange := options.keys() - {"path", "seconds", "longest"}:
+            raise SettingsError(f"mcp_tools has no option {min(strange)} in a scenario.", hint="It has path.")
+        options["approvals"] = approvals
     try:
         made = getattr(import_module("phireside.tools"), entry.name)(**options)
     except PhiresideError as error:
@@ -79,6 +92,15 @@ def _real(entry: Tool, folder: Path) -> list[BaseTool]:
             hint="docs/tools.md has the options of each tool.",
         ) from error
     return list(made) if isinstance(made, list | tuple) else [made]
+
+
+def _check_inside(folder: Path, folders: Any) -> None:
+    """A scenario may come from a stranger, and could have files read that are nobody's business."""
+    for each in folders if isinstance(folders, list) else [folders]:
+        if isinstance(each, Path) and not each.resolve().is_relative_to(folder):
+            raise SettingsError(
+                f"read_file may not read {each} in a scenario.", hint=f"Name folders that are in {folder}."
+            )
 
 
 def _below(folder: Path, value: Any) -> Any:
@@ -113,7 +135,8 @@ def _stub(entry: Tool) -> BaseTool:
 def _twin(entry: Tool) -> BaseTool | None:
     """The real tool that a stub stands for; None if there is none, or not without options."""
     try:
-        return next(iter(_real(Tool(name=entry.name), Path())), None) if entry.name in REAL_TOOLS else None
+        like = Tool(name=entry.name, options=_TWIN.get(entry.name, {}))
+        return next(iter(_real(like, Path())), None) if entry.name in REAL_TOOLS else None
     except SettingsError:
         return None
 
@@ -136,7 +159,7 @@ def _logged(tool: BaseTool, log: list[Ran], tape: Tape | None) -> BaseTool:
         given = {name: value for name, value in arguments.items() if value is not None}
 
         def call() -> str:
-            return _called(tool, arguments)
+            return _text(tool.invoke(arguments))
 
         try:
             result = tape.tool(tool.name, given, call) if tape else call()
@@ -156,12 +179,6 @@ def _logged(tool: BaseTool, log: list[Ran], tape: Tape | None) -> BaseTool:
         metadata=metadata,
         extras=tool.extras,
     )
-
-
-def _called(tool: BaseTool, arguments: dict[str, Any]) -> str:
-    if isinstance(tool, StructuredTool) and tool.func is None:  # tools of MCP servers are async only
-        return _text(asyncio.run(tool.ainvoke(arguments)))
-    return _text(tool.invoke(arguments))
 
 
 def _text(result: Any) -> str:

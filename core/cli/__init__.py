@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from phireside import __version__
-from phireside.cli import chat, doctor, models, run, ui
+from phireside.cli import approve, chat, doctor, eval, index, models, run, search, ui
 
 __all__ = ["app", "main"]
 
@@ -20,8 +20,12 @@ app = typer.Typer(
 app.command("chat")(chat.chat)
 app.command("ui")(ui.ui)
 app.command("run")(run.run)
+app.command("approve")(approve.approve)
+app.command("index")(index.index)
+app.command("search")(search.search)
 app.command("doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")
+app.add_typer(eval.app, name="eval")
 
 
 def _show_version(wanted: bool) -> None:

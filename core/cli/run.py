@@ -72,6 +72,7 @@ def _options(model: str, seeds: int | None, record: Path | None, replay: Path | 
         seeds=seeds,
         cassettes=record or replay,
         tape="record" if record else "replay",
+        approvals=settings.data_dir / "mcp_approved.json",
         watch=watch,
     )
 

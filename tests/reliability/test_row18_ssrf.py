@@ -7,7 +7,7 @@ from websites import HTML, PAGE, Names, Site, site
 
 from phireside.errors import ToolError
 from phireside.tools import Limits, read_page
-from phireside.tools.fetch import CLOUD_HOST, fetch, is_public
+from phireside.retrieval.fetch import CLOUD_HOST, fetch, is_public
 
 Figure = Callable[[int, str], None]
 LIMITS = Limits(seconds=5)
@@ -84,7 +84,7 @@ def test_no_address_reaches_the_canary(canary: Site, figure: Figure) -> None:
 
 
 def test_the_same_addresses_do_reach_it_without_the_check(canary: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("phireside.tools.fetch.is_public", lambda address: True)
+    monkeypatch.setattr("phireside.retrieval.fetch.is_public", lambda address: True)
     stopped = ("//0.0.0.0", "//0:", "ffff", "\t", "0177.")  # by pytest's guard; the last two are no addresses to httpx
     tried = [each for each in LOOPBACK if not any(part in each for part in stopped)]
     assert reached(canary, tried) == len(tried) > 10

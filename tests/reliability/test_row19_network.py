@@ -30,7 +30,7 @@ from websites import (
 from phireside.errors import ToolError
 from phireside.tools import Limits, read_page, searxng, web_search
 from phireside.tools import ddgs as by_ddgs
-from phireside.tools.fetch import _Backend
+from phireside.retrieval.fetch import _Backend
 
 Figure = Callable[[int, str], None]
 SECONDS, BYTES = 1.5, 300_000
@@ -108,7 +108,7 @@ def counted(connect: Callable[..., Any], received: list[int]) -> Callable[..., A
 
 def test_every_page_costs_bounded_seconds_and_bytes(net: Site, figure: Figure, monkeypatch: pytest.MonkeyPatch) -> None:
     received: list[int] = []
-    monkeypatch.setattr("phireside.tools.fetch._Backend.connect_tcp", counted(_Backend.connect_tcp, received))
+    monkeypatch.setattr("phireside.retrieval.fetch._Backend.connect_tcp", counted(_Backend.connect_tcp, received))
     tool = read_page(Limits(SECONDS, BYTES, allow=net.allowed))
     longest = 0.0
     for path, (_, said) in HOSTILE.items():

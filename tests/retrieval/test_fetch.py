@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from websites import HTML, Names, Site, closed_port, plain, site
 
 from phireside.errors import ToolError
-from phireside.tools.fetch import Limits, addresses, fetch, in_time, is_public
+from phireside.retrieval.fetch import Limits, addresses, fetch, in_time, is_public
 
 ROUTES = {
     "/plain": (200, HTML, b"hello"),
@@ -157,7 +157,7 @@ def test_what_is_no_address_is_not_public(text: str) -> None:
 def test_any_text_gives_a_tool_error_and_nothing_else(text: str) -> None:
     for url in (text, "http://" + text, "http://a.invalid:" + text, "http://[" + text + "]/"):
         # "9.9" is a public address too; none may be tried here
-        with patch("phireside.tools.fetch.is_public", return_value=False), pytest.raises(ToolError):
+        with patch("phireside.retrieval.fetch.is_public", return_value=False), pytest.raises(ToolError):
             fetch(url, Limits(seconds=0.5), Names(a_invalid=[["127.0.0.1"]]))
 
 

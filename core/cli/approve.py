@@ -1,0 +1,47 @@
+"""`phireside approve`: a person reads what MCP servers are and offer, and says which may be used."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from phireside.cli.output import plain, reporting_errors, tell
+from phireside.settings import Settings
+
+if TYPE_CHECKING:
+    from phireside.errors import PhiresideError
+    from phireside.tools import Offer
+
+
+@reporting_errors()
+def approve(file: Annotated[Path, typer.Argument(help="The JSON file that names the servers (mcpServers).")]) -> None:
+    """Approve the servers and tools of an MCP file, one by one; scenarios use no others.
+
+    What was approved before is asked again only if it has changed. Exit code 1 if a server cannot be used.
+    """
+    from phireside.tools import mcp_tools  # LangChain's adapters: not for --help
+
+    kept = Settings().data_dir / "mcp_approved.json"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    problems: list[str] = []
+
+    def failed(server: str, error: "PhiresideError") -> None:
+        problems.append(server)
+        tell(f"{server}: {error}")
+
+    tools = mcp_tools(file, approvals=kept, approve=_ask, failed=failed)
+    for tool in tools:
+        print(plain(tool.name))
+    tell(f"{len(tools)} tools approved, in {kept}.")
+    if problems:
+        raise typer.Exit(1)
+
+
+def _ask(offer: "Offer") -> bool:
+    """Ask at the terminal; no answer means no."""
+    tell(f"\n{offer.why}")
+    if offer.tool:
+        tell(offer.text)
+    tell("Approve? [y/N]")
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}

@@ -1,0 +1,130 @@
+"""Judged collections in the BEIR layout: corpus.jsonl, queries.jsonl, qrels/test.tsv. Knows no base.
+
+Thakur, Reimers, Rücklé, Srivastava & Gurevych, "BEIR: A Heterogeneous Benchmark for Zero-shot Evaluation of Information
+Retrieval Models", NeurIPS 2021. A damaged line is an error with its number: a collection with holes measures nothing.
+"""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phireside.errors import RequestError
+
+Judgments = Mapping[str, Mapping[str, int]]
+
+_LAYOUT = (
+    "A collection is a folder with corpus.jsonl, queries.jsonl and qrels/test.tsv; docs/evaluation.md has the form."
+)
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Documents, queries and what people judged.
+
+    Attributes:
+        documents: by id, title and text.
+        queries: by id, those that have a relevant document.
+        judgments: by query and document, how relevant: 0 is not.
+    """
+
+    documents: Mapping[str, tuple[str, str]]
+    queries: Mapping[str, str]
+    judgments: Judgments
+
+
+def read_beir(folder: Path, split: str = "test") -> Collection:
+    """A collection.
+
+    Args:
+        folder: with the files.
+        split: of which judgments: qrels/SPLIT.tsv.
+
+    Raises:
+        RequestError: a file is missing or damaged, or nothing is judged relevant.
+    """
+    documents = {
+        str(row["_id"]): (str(row.get("title") or ""), str(row["text"]))
+        for row in _rows(folder / "corpus.jsonl", ("_id", "text"))
+    }
+    queries, judgments = read_judged(folder, split)
+    unknown = sorted({each for judged in judgments.values() for each in judged} - documents.keys())
+    if unknown:
+        raise RequestError(f"{len(unknown)} judged documents are not in the corpus, e.g. {unknown[0]!r}.", hint=_LAYOUT)
+    return Collection(documents, queries, judgments)
+
+
+def read_judged(folder: Path, split: str = "test") -> tuple[Mapping[str, str], Judgments]:
+    """Queries and judgments of a folder, for documents that lie elsewhere. Queries without a relevant one go.
+
+    Raises:
+        RequestError: see `read_beir`.
+    """
+    queries = {str(row["_id"]): str(row["text"]) for row in _rows(folder / "queries.jsonl", ("_id", "text"))}
+    judgments: dict[str, dict[str, int]] = {}
+    for query, document, grade in _judged(folder / "qrels" / f"{split}.tsv"):
+        judgments.setdefault(query, {})[document] = grade
+    judgments = {query: judged for query, judged in judgments.items() if any(grade > 0 for grade in judged.values())}
+    if missing := sorted(judgments.keys() - queries.keys()):
+        raise RequestError(
+            f"{len(missing)} judged queries are not in queries.jsonl, e.g. {missing[0]!r}.", hint=_LAYOUT
+        )
+    if not judgments:
+        raise RequestError(f"No query of {folder} has a relevant document.", hint=_LAYOUT)
+    return {query: text for query, text in queries.items() if query in judgments}, judgments
+
+
+def write_beir(folder: Path, collection: Collection) -> None:
+    """Write a collection; the folder is created."""
+    (folder / "qrels").mkdir(parents=True, exist_ok=True)
+    documents = ({"_id": each, "title": title, "text": text} for each, (title, text) in collection.documents.items())
+    queries = ({"_id": each, "text": text} for each, text in collection.queries.items())
+    for name, rows in (("corpus", documents), ("queries", queries)):
+        with (folder / f"{name}.jsonl").open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    with (folder / "qrels" / "test.tsv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+        writer.writerow(("query-id", "corpus-id", "score"))
+        writer.writerows(
+            (query, document, grade)
+            for query, judged in collection.judgments.items()
+            for document, grade in judged.items()
+        )
+
+
+def _rows(path: Path, names: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    for number, line in _lines(path):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise RequestError(f"Line {number} of {path} is no JSON: {error}.", hint=_LAYOUT) from error
+        if not isinstance(row, dict) or any(row.get(name) is None for name in names):
+            raise RequestError(f"Line {number} of {path} has no {' or no '.join(names)}.", hint=_LAYOUT)
+        yield row
+
+
+def _judged(path: Path) -> Iterator[tuple[str, str, int]]:
+    for number, line in _lines(path):
+        fields = line.rstrip("\r\n").split("\t")
+        if number == 1 and fields[-1] == "score":
+            continue
+        try:
+            query, document, grade = fields
+            yield query, document, int(grade)
+        except ValueError:
+            raise RequestError(
+                f"Line {number} of {path} is not query-id, corpus-id and a whole number with tabs between them: "
+                f"{line.strip()!r:.80}",
+                hint=_LAYOUT,
+            ) from None
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            yield from ((number, line) for number, line in enumerate(file, 1) if line.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise RequestError(f"{path} cannot be read: {reason}.", hint=_LAYOUT) from error

@@ -1,0 +1,113 @@
+"""An evaluation as a table, as data, and as a plot. Measures nothing."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from phireside.errors import RequestError
+from phireside.retrieval.evaluation.evaluate import Evaluation, StageResult
+from phireside.retrieval.evaluation.measures import MEASURES
+
+if TYPE_CHECKING:
+    from altair import FacetChart
+    from rich.table import Table
+
+_SIGNIFICANT = 0.05
+_FORMS = (".html", ".json", ".svg", ".png")
+
+
+def title(found: Evaluation) -> str:
+    """What was measured, in a line."""
+    kind = " written by a model, judged by nobody" if found.generated else ""
+    return f"{len(found.queries)} queries{kind}, at {found.k}"
+
+
+def table(found: Evaluation) -> "Table":
+    """For a terminal: means, milliseconds of each stage alone, and what it adds to the row above."""
+    from rich.table import Table
+
+    rows = Table(title=title(found))
+    rows.add_column("Stage")
+    for name in (*_headings(found.k), "ms", "nDCG, to the row above"):
+        rows.add_column(name, justify="right")
+    for stage in found.stages:
+        means = [f"{stage.mean(measure):.4f}" for measure in MEASURES]
+        rows.add_row(stage.name, *means, f"{1000 * np.median(stage.seconds):.1f}", _worth(stage))
+    return rows
+
+
+def as_data(found: Evaluation) -> dict[str, Any]:
+    """For `json.dumps`: means, and the values of every query."""
+    return {
+        "k": found.k,
+        "generated": found.generated,
+        "queries": list(found.queries),
+        "threshold": found.threshold,
+        "stages": [
+            {
+                "stage": stage.name,
+                "means": {measure: stage.mean(measure) for measure in MEASURES},
+                "ms": {"median": 1000 * float(np.median(stage.seconds)),
+                       "p95": 1000 * float(np.quantile(stage.seconds, 0.95))},
+                "against_row_above": stage.against and vars(stage.against),
+                "values": {measure: stage.values[measure].tolist() for measure in MEASURES},
+            }
+            for stage in found.stages
+        ],
+    }  # fmt: skip
+
+
+def chart(found: Evaluation) -> "FacetChart":
+    """The mean of each measure by stage, with 95 % intervals over the queries."""
+    import altair
+
+    rows = []
+    for stage in found.stages:
+        for measure, heading in zip(MEASURES, _headings(found.k), strict=True):
+            values = stage.values[measure]
+            half = 1.96 * float(values.std(ddof=1)) / len(values) ** 0.5 if len(values) > 1 else 0.0
+            mean = float(values.mean())
+            rows.append(
+                {"stage": stage.name, "measure": heading, "mean": mean, "low": mean - half, "high": mean + half}
+            )
+    order = [stage.name for stage in found.stages]
+    shared = altair.Chart(altair.InlineData(values=rows)).encode(
+        x=altair.X("stage:N", sort=order, title=None), color=altair.Color("stage:N", sort=order, legend=None)
+    )
+    bars = shared.mark_bar().encode(y=altair.Y("mean:Q", title="mean, 95 % interval"))
+    lines = shared.mark_rule(color="black").encode(y=altair.Y("low:Q"), y2="high:Q", color=altair.value("black"))
+    made: FacetChart = altair.layer(bars, lines).properties(width=120, height=220).facet(
+        column=altair.Column("measure:N", sort=list(_headings(found.k)), title=title(found))
+    )  # fmt: skip
+    return made
+
+
+def save_chart(found: Evaluation, path: Path) -> None:
+    """Write the chart to a .html, .json (Vega-Lite), .svg or .png file.
+
+    With the package vl-convert-python a .html is complete in itself; else its page loads Vega's scripts from the web.
+
+    Raises:
+        RequestError: the file cannot be written, or not in that form.
+    """
+    if path.suffix not in _FORMS:
+        raise RequestError(f"{path} has no suffix of a plot.", hint=f"Use {', '.join(_FORMS)}.")
+    complete = path.suffix == ".html" and find_spec("vl_convert") is not None
+    try:
+        chart(found).save(str(path), inline=complete)
+    except (OSError, ValueError, ImportError) as error:
+        hint = "For .svg and .png: pip install vl-convert-python. A .html is written without it."
+        raise RequestError(f"{path} cannot be written: {error!s:.200}", hint=hint) from error
+
+
+def _headings(k: int) -> tuple[str, ...]:
+    return (f"nDCG@{k}", "MAP", f"MRR@{k}", f"P@{k}", f"R@{k}")
+
+
+def _worth(stage: StageResult) -> str:
+    if (worth := stage.against) is None:
+        return ""
+    sure = "" if max(worth.p_t, worth.p_randomization) < _SIGNIFICANT else ", may be chance"
+    return f"{worth.mean:+.4f} (t {worth.t:.1f}, p {worth.p_t:.2g}, randomized {worth.p_randomization:.2g}{sure})"

@@ -1,0 +1,108 @@
+"""`phireside index`: what it adds, prints and refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hashed import HashedEmbeddings
+from typer.testing import CliRunner, Result
+
+from phireside.cli import app
+
+
+@pytest.fixture(autouse=True)
+def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Bases below `tmp_path`, and a model without weights."""
+    monkeypatch.setenv("PHIRESIDE_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setattr("phireside.models.embeddings.embeddings", lambda name: HashedEmbeddings())
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Path:
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "fox.md").write_text("# Foxes\n\nA red fox.\n\n## Food\n\nMice, mostly.\n")
+    (folder / "whale.txt").write_text("A whale sings.")
+    return folder
+
+
+def run(*args: object) -> Result:
+    return CliRunner().invoke(app, ["index", *map(str, args)])
+
+
+def test_a_folder_is_added_once_and_followed(notes: Path, data_dir: Path) -> None:
+    first = run(notes, "--base", "zoo")
+    assert (first.exit_code, first.stdout) == (0, "2 added, 0 changed, 0 unchanged, 0 removed, 0 failed\n")
+    assert (data_dir / "bases" / "zoo" / "base.sqlite3").exists()
+    (notes / "whale.txt").unlink()
+    (notes / "fox.md").write_text("# Foxes\n\nA grey fox.\n")
+    assert run(notes, "--base", "zoo").stdout.startswith("0 added, 1 changed, 0 unchanged, 1 removed")
+    assert run("--list", "--base", "zoo").stdout == f"{notes / 'fox.md'}\tFoxes\tmd\t1 chunks\n"
+
+
+def test_what_cannot_be_read_is_told_and_the_rest_is_added(notes: Path) -> None:
+    (notes / "broken.pdf").write_bytes(b"%PDF-1.4 nothing")
+    result = run(notes, notes / "missing.txt", "--json")
+    assert result.exit_code == 1
+    found = json.loads(result.stdout)
+    assert found["added"] == 2
+    assert [Path(each["source"]).name for each in found["failed"]] == ["broken.pdf", "missing.txt"]
+
+
+def test_preview_shows_the_chunks_and_adds_nothing(notes: Path, data_dir: Path) -> None:
+    result = run(notes / "fox.md", "--preview", "--chunking", "headings:40:0")
+    assert result.exit_code == 0
+    assert "A red fox." in result.stdout
+    assert "Foxes > Food" in result.stdout
+    assert not (data_dir / "bases").exists()
+    pieces = json.loads(run(notes, "--preview", "--json").stdout)
+    assert [Path(piece["source"]).name for piece in pieces] == ["fox.md", "fox.md", "whale.txt"]
+
+
+@pytest.mark.parametrize("text", ["headings:0", "verses", "headings:x", "headings:1:2:3", "tokens:10:10"])
+def test_a_chunking_that_cannot_be_is_an_error(notes: Path, text: str) -> None:
+    result = run(notes, "--chunking", text)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: ")
+
+
+def test_bases_are_listed_and_dropped(notes: Path, data_dir: Path) -> None:
+    run(notes, "--base", "a")
+    run(notes, "--base", "b")
+    assert json.loads(run("--list", "--all", "--json").stdout) == ["a", "b"]
+    assert run("--drop", "--base", "a").exit_code == 0
+    assert run("--list", "--all").stdout == "b\n"
+    again = run("--drop", "--base", "a")
+    assert (again.exit_code, "no base 'a'" in again.stderr) == (1, True)
+
+
+def test_a_document_is_removed_by_its_path_or_source(notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(notes)
+    monkeypatch.chdir(notes)
+    assert run("--remove", "fox.md").exit_code == 0
+    assert run("--remove", str(notes / "whale.txt")).exit_code == 0
+    assert run("--list").stdout == ""
+    assert run("--remove", "fox.md").exit_code == 1
+
+
+def test_another_model_is_noticed_and_reindexing_helps(notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(notes)
+    monkeypatch.setattr("phireside.models.embeddings.embeddings", lambda name: HashedEmbeddings(size=8))
+    refused = run(notes)
+    assert (refused.exit_code, "--reindex" in refused.stderr) == (1, True)
+    assert run("--reindex").stdout == "3 chunks embedded\n"
+    assert run(notes).exit_code == 0
+
+
+@pytest.mark.parametrize("arguments", [[], ["--list", "--drop"], ["x.txt", "--reindex"]])
+def test_one_thing_at_a_time(arguments: list[str]) -> None:
+    assert run(*arguments).exit_code == 1
+
+
+@pytest.mark.parametrize("name", ["../other", "", "a/b", ".hidden", "x" * 65, "a\0b"])
+def test_a_name_that_leaves_the_folder_is_refused(notes: Path, name: str, data_dir: Path) -> None:
+    result = run(notes, "--base", name)
+    assert result.exit_code == 1
+    assert "cannot be the name of a base" in result.stderr
+    assert not (data_dir / "bases").exists()

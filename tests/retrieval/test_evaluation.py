@@ -1,0 +1,180 @@
+"""Evaluation: collections read and refused, measures against the book's definitions, significance, reports."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hashed import HashedEmbeddings
+from langchain_core.language_models import FakeListChatModel
+from rich.console import Console
+from scipy import stats
+
+from phireside.errors import RequestError
+from phireside.retrieval import KnowledgeBase
+from phireside.retrieval.evaluation import (
+    Collection,
+    Evaluation,
+    as_data,
+    base_of,
+    difference,
+    evaluate,
+    generated_questions,
+    measured,
+    read_beir,
+    save_chart,
+    table,
+    write_beir,
+)
+
+SMALL = Collection(
+    {
+        "1": ("Fire", "A campfire needs dry wood and air."),
+        "2": ("Ice", "Ice carries a person at ten centimetres of thickness, if it is clear and the lake is quiet."),
+        "3": ("", "A boat on the lake needs two oars."),
+        "4": ("A title alone", ""),
+    },
+    {"q1": "dry wood for a campfire", "q2": "a boat with oars", "q3": "how thick is ice"},
+    {"q1": {"1": 2, "2": 0}, "q2": {"3": 1}, "q3": {"2": 1, "4": 1}},
+)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KnowledgeBase]:
+    made = base_of(SMALL, tmp_path_factory.mktemp("base"), HashedEmbeddings(64))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def found(base: KnowledgeBase) -> Evaluation:
+    return evaluate(base, SMALL.queries, SMALL.judgments, k=2)
+
+
+def test_a_collection_is_read_as_it_was_written(tmp_path: Path) -> None:
+    write_beir(tmp_path, SMALL)
+    assert read_beir(tmp_path) == SMALL
+
+
+def test_queries_without_a_relevant_document_are_left_out(tmp_path: Path) -> None:
+    write_beir(tmp_path, Collection(SMALL.documents, {**SMALL.queries, "q4": "?"}, {**SMALL.judgments, "q4": {"1": 0}}))
+    assert read_beir(tmp_path).queries == SMALL.queries
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "message"),
+    [
+        ("corpus.jsonl", "{", "Line 5 of .*corpus.jsonl is no JSON"),
+        ("corpus.jsonl", '{"_id": "9"}', "Line 5 of .* has no _id or no text"),
+        ("corpus.jsonl", "[1]", "Line 5 of"),
+        ("queries.jsonl", '"q"', "Line 4 of"),
+        ("qrels/test.tsv", "q1\t1", "Line 7 of .* whole number"),
+        ("qrels/test.tsv", "q1\t1\tmuch", "Line 7 of"),
+        ("qrels/test.tsv", "q9\t1\t1", "1 judged queries are not in queries.jsonl, e.g. 'q9'"),
+        ("qrels/test.tsv", "q1\t99\t1", "1 judged documents are not in the corpus, e.g. '99'"),
+    ],
+)
+def test_a_damaged_collection_is_told_with_the_line(tmp_path: Path, file: str, line: str, message: str) -> None:
+    write_beir(tmp_path, SMALL)
+    with (tmp_path / file).open("a") as opened:
+        opened.write(line + "\n")
+    with pytest.raises(RequestError, match=message):
+        read_beir(tmp_path)
+
+
+def test_missing_files_and_other_encodings_are_told(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"corpus\.jsonl cannot be read: No such file"):
+        read_beir(tmp_path)
+    (tmp_path / "corpus.jsonl").write_bytes(b"\xff\xfe")
+    with pytest.raises(RequestError, match="it is not UTF-8"):
+        read_beir(tmp_path)
+
+
+def test_measures_are_the_book_s() -> None:
+    ranking = ["a", "x", "b", "y"]
+    found = measured({"q": ranking}, {"q": {"a": 1, "b": 1, "c": 1, "x": 0}}, ["q", ], k=3)  # fmt: skip
+    ideal = 1 + 1 / np.log2(3) + 1 / np.log2(4)
+    assert {name: float(values[0]) for name, values in found.items()} == pytest.approx(
+        {"nDCG": (1 + 1 / np.log2(4)) / ideal, "MAP": (1 + 2 / 3) / 3, "MRR": 1.0, "P": 2 / 3, "R": 2 / 3}
+    )
+
+
+def test_a_query_that_finds_nothing_counts_as_nothing() -> None:
+    found = measured({"q1": ["a"]}, {"q1": {"a": 1}, "q2": {"a": 1}}, ["q1", "q2"], k=10)
+    assert found["nDCG"].tolist() == [1.0, 0.0]
+
+
+def test_significance_agrees_with_scipy() -> None:
+    random = np.random.default_rng(1)
+    first = random.random(40)
+    second = first + random.normal(0.02, 0.1, 40)
+    found, apart = difference(first, second), second - first
+    assert found.p_t == pytest.approx(stats.ttest_1samp(apart, 0).pvalue)
+    assert found.mean == pytest.approx(apart.mean())
+    exact = stats.permutation_test((apart,), np.mean, permutation_type="samples", n_resamples=9999, rng=1).pvalue
+    assert found.p_randomization == pytest.approx(exact, abs=0.01)
+
+
+def test_equal_systems_do_not_differ() -> None:
+    same = np.array([0.5, 0.1, 0.9])
+    assert difference(same, same.copy()).p_t == difference(same, same.copy()).p_randomization == 1.0
+    assert difference(same, same + 0.1).p_t < 0.001
+    with pytest.raises(RequestError, match="cannot be compared"):
+        difference(same, same[:2])
+
+
+def test_every_stage_is_measured_on_every_query(found: Evaluation) -> None:
+    assert [stage.name for stage in found.stages] == ["dense", "keyword", "hybrid", "feedback"]
+    for stage in found.stages:
+        assert all(len(values) == 3 for values in stage.values.values())
+        assert stage.seconds.min() > 0
+    assert found.stages[1].values["MRR"].tolist()[:2] == [1.0, 1.0]
+    assert found.stages[0].against is None
+    assert found.stages[1].against is not None
+    assert found.threshold is not None
+    assert -1 <= found.threshold <= 1
+
+
+def test_only_the_rows_that_are_asked_for(base: KnowledgeBase) -> None:
+    found = evaluate(base, SMALL.queries, SMALL.judgments, rows=("hybrid", "dense"))
+    assert [stage.name for stage in found.stages] == ["dense", "hybrid"]
+    for wrong in (("best",), (), ("rerank",)):
+        with pytest.raises(RequestError):
+            evaluate(base, SMALL.queries, SMALL.judgments, rows=wrong)
+    with pytest.raises(RequestError, match="no query"):
+        evaluate(base, {}, {})
+
+
+def test_the_table_and_the_data_say_the_same(found: Evaluation) -> None:
+    console = Console(width=140, record=True, file=None, quiet=False, force_terminal=False)
+    with console.capture() as shown:
+        console.print(table(found))
+    data: Any = json.loads(json.dumps(as_data(found)))
+    for stage in data["stages"]:
+        assert f"{stage['means']['nDCG']:.4f}" in shown.get()
+        assert np.mean(stage["values"]["nDCG"]) == pytest.approx(stage["means"]["nDCG"])
+    assert "may be chance" in shown.get()
+
+
+def test_the_plot_is_written_or_refused(found: Evaluation, tmp_path: Path) -> None:
+    for name in ("plot.html", "plot.json"):
+        save_chart(found, tmp_path / name)
+        assert "feedback" in (tmp_path / name).read_text()
+    with pytest.raises(RequestError, match="no suffix of a plot"):
+        save_chart(found, tmp_path / "plot.doc")
+    with pytest.raises(RequestError, match="cannot be written"):
+        save_chart(found, tmp_path / "no such folder" / "plot.json")
+
+
+def test_generated_questions_are_judged_by_their_chunk_and_marked(base: KnowledgeBase) -> None:
+    model = FakeListChatModel(responses=['Sure!\n"When does ice carry a person?"'])
+    queries, judged = generated_questions(base, model, 5)
+    assert list(queries.values()) == ["When does ice carry a person?"]  # the other texts are too short to ask about
+    assert judged == {chunk: {chunk: 1} for chunk in queries}
+    found = evaluate(base, queries, judged, unit="chunk", generated=True)
+    assert found.stages[1].mean("MRR") == 1.0
+    assert "written by a model" in str(table(found).title)
+    with pytest.raises(RequestError, match="no question"):
+        generated_questions(base, FakeListChatModel(responses=["I cannot."]), 5)

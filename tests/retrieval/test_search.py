@@ -1,0 +1,222 @@
+"""Search over a real base with vectors without weights: stages, threshold, neighbours, filters, other stores."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hashed import HashedEmbeddings
+from langchain_core.cross_encoders import BaseCrossEncoder
+from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
+from langchain_tests.integration_tests import RetrieversIntegrationTests
+
+from phireside.errors import KnowledgeError, NotSupportedError, RequestError
+from phireside.retrieval import Chunking, KnowledgeBase
+from phireside.retrieval.retriever import HybridRetriever
+from phireside.retrieval.search import Search, search, trace
+
+TEXTS = {
+    "fire": "A campfire needs dry wood and air.",
+    "ice": "Ice on a lake carries a person at ten centimetres.",
+    "code": "Error E4711 means that the pump has no water.",
+    "wood": "Dry wood of birch burns with little smoke.",
+    "boat": "A boat on the lake needs two oars.",
+}
+
+
+@pytest.fixture(scope="module")
+def base() -> Iterator[KnowledgeBase]:
+    metadatas = [{"length": len(text)} for text in TEXTS.values()]
+    made = KnowledgeBase.from_texts(list(TEXTS.values()), HashedEmbeddings(64), metadatas, ids=list(TEXTS))
+    yield made
+    made.close()
+
+
+class ByLength(BaseCrossEncoder):
+    """The shorter a passage, the better."""
+
+    def __init__(self) -> None:
+        self.pairs: list[tuple[str, str]] = []
+
+    def score(self, text_pairs: list[tuple[str, str]]) -> list[float]:
+        self.pairs = text_pairs
+        return [-float(len(passage)) for _, passage in text_pairs]
+
+
+def ids(hits: Any) -> list[str]:
+    return [str(hit.document.id) for hit in hits]
+
+
+class TestRetriever(RetrieversIntegrationTests):
+    @pytest.fixture(autouse=True)
+    def _base(self, base: KnowledgeBase) -> None:
+        self.base = base
+
+    @property
+    def retriever_constructor(self) -> type[BaseRetriever]:
+        return HybridRetriever
+
+    @property
+    def retriever_constructor_params(self) -> dict[str, Any]:
+        return {"base": self.base}
+
+    @property
+    def retriever_query_example(self) -> str:
+        return "dry wood for a fire"
+
+
+def test_a_hit_says_what_each_stage_made_of_it(base: KnowledgeBase) -> None:
+    first = search(base, "what does E4711 mean")[0]
+    assert first.document.id == "code"
+    assert set(first.ranks) == set(first.scores) == {"dense", "keyword", "hybrid", "feedback"}
+    assert first.ranks["keyword"] == first.ranks["feedback"] == 1
+    assert first.score == first.scores["feedback"]
+
+
+def test_ranks_and_scores_are_those_of_the_stages(base: KnowledgeBase) -> None:
+    found = trace(base, "dry wood")
+    for hit in search(base, "dry wood"):
+        for name, ranking in found.rankings.items():
+            place = [each for each, _ in ranking].index(str(hit.document.id)) + 1 if name in hit.ranks else None
+            assert hit.ranks.get(name) == place
+    assert set(found.seconds) == set(found.rankings)
+
+
+@pytest.mark.parametrize(
+    ("stages", "ran"),
+    [
+        (("dense",), ["dense"]),
+        (("keyword",), ["keyword"]),
+        (("dense", "keyword"), ["dense", "keyword", "hybrid"]),
+        (("dense", "feedback"), ["dense", "feedback"]),
+        (None, ["dense", "keyword", "hybrid", "feedback"]),
+    ],
+)
+def test_only_the_stages_that_are_asked_for_run(base: KnowledgeBase, stages: Any, ran: list[str]) -> None:
+    assert list(trace(base, "dry wood", Search(stages=stages)).rankings) == ran
+
+
+def test_feedback_draws_the_query_to_the_first_two(base: KnowledgeBase) -> None:
+    rankings = trace(base, "campfire", Search(stages=("dense", "feedback"))).rankings
+    before, after = dict(rankings["dense"]), dict(rankings["feedback"])
+    assert all(after[each] > before[each] + 0.3 for each in list(before)[:2])
+    assert after["code"] < min(after[each] for each in list(before)[:2])
+
+
+def test_nothing_above_the_threshold_is_nothing_found(base: KnowledgeBase) -> None:
+    cosines = dict(trace(base, "dry wood").rankings["dense"])
+    limit = sorted(cosines.values())[-2]
+    assert set(ids(search(base, "dry wood", Search(threshold=limit)))) == {
+        each for each, cosine in cosines.items() if cosine >= limit
+    }
+    assert search(base, "zebra", Search(threshold=0.99)) == []
+    assert search(base, "E4711", Search(stages=("keyword",), threshold=0.99)) == []
+
+
+@pytest.mark.parametrize("query", ["", " \n", "zzz"])
+def test_words_that_are_nowhere_find_nothing(base: KnowledgeBase, query: str) -> None:
+    assert search(base, query, Search(stages=("keyword",))) == []
+
+
+@pytest.mark.parametrize("query", ["\ud800 wood", "a\0b", '" OR NEAR(', "🪵" * 5000])
+def test_any_text_is_a_query(base: KnowledgeBase, query: str) -> None:
+    assert len(search(base, query)) == 5
+
+
+def test_an_empty_base_has_nothing() -> None:
+    with_nothing = KnowledgeBase.from_texts([], HashedEmbeddings())
+    assert search(with_nothing, "wood", Search(rerank=ByLength(), diversity=0.5, threshold=0.1, neighbours=1)) == []
+    with_nothing.close()
+
+
+def test_reranking_orders_the_first_ones_by_its_own_scores(base: KnowledgeBase) -> None:
+    judge = ByLength()
+    hits = search(base, "dry wood", Search(k=2, rerank=judge, reranked=3))
+    assert len(judge.pairs) == 3
+    lengths = [len(hit.document.page_content) for hit in hits]
+    assert lengths == sorted(len(passage) for _, passage in judge.pairs)[:2]
+    assert [hit.ranks["rerank"] for hit in hits] == [1, 2]
+
+
+def test_a_filter_holds_in_every_stage(base: KnowledgeBase) -> None:
+    where = {"length": len(TEXTS["ice"])}
+    found = trace(base, "dry wood on a lake", Search(where=where))
+    assert {each for ranking in found.rankings.values() for each, _ in ranking} == {"ice"}
+
+
+def test_diversity_leaves_the_first_hit_and_avoids_its_like(base: KnowledgeBase) -> None:
+    base_first = ids(search(base, "dry wood", Search(k=2)))
+    assert set(base_first) == {"fire", "wood"}
+    spread = ids(search(base, "dry wood", Search(k=2, diversity=0.9)))
+    assert spread[0] == base_first[0]
+    assert spread[1] != base_first[1]
+
+
+def test_neighbours_are_joined_once(tmp_path: Any) -> None:
+    text = " ".join(f"Sentence {number} tells of thing{number}." for number in range(12))
+    with_parts = KnowledgeBase(tmp_path, HashedEmbeddings(64), chunking=Chunking("sentences", size=20, overlap=8))
+    with_parts.add_text(text, source="story")
+    plain = search(with_parts, "thing5", Search(k=3, stages=("keyword",)))
+    hits = search(with_parts, "thing5", Search(k=3, stages=("keyword",), neighbours=1))
+    for hit in hits:
+        start, end = hit.document.metadata["start"], hit.document.metadata["end"]
+        assert " ".join(hit.document.page_content.split()) == text[start:end]
+    assert len(hits[0].document.page_content) > len(plain[0].document.page_content)
+    assert len({hit.document.metadata["start"] for hit in hits}) == len(hits) <= len(plain)
+    with_parts.close()
+
+
+def test_chunks_that_go_while_one_searches_are_left_out(base: KnowledgeBase, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = KnowledgeBase.get_by_ids
+
+    def without_fire(self: KnowledgeBase, wanted: Any, /) -> list[Document]:
+        return [each for each in kept(self, wanted) if each.id != "fire"]
+
+    def vectors(self: KnowledgeBase, wanted: list[str]) -> Any:
+        if "fire" in wanted:
+            raise KnowledgeError("There is no chunk 'fire'.")
+        return given(self, wanted)
+
+    given = KnowledgeBase.vectors
+    monkeypatch.setattr(KnowledgeBase, "get_by_ids", without_fire)
+    monkeypatch.setattr(KnowledgeBase, "vectors", vectors)
+    found = ids(search(base, "dry wood", Search(threshold=-1, rerank=ByLength())))
+    assert "fire" not in found
+    assert "wood" in found
+
+
+def test_any_other_store_has_its_own_order() -> None:
+    store = InMemoryVectorStore(HashedEmbeddings(64))
+    store.add_texts(list(TEXTS.values()), ids=list(TEXTS))
+    hits = search(store, "dry wood", Search(k=2))
+    assert ids(hits) == [each.id for each in store.similarity_search("dry wood", k=2)]
+    assert [hit.ranks for hit in hits] == [{"dense": 1}, {"dense": 2}]
+    reranked = search(store, "dry wood", Search(k=2, rerank=ByLength()))
+    assert len(reranked[0].document.page_content) == min(map(len, TEXTS.values()))
+    found = HybridRetriever(base=store, k=1).invoke("dry wood")
+    assert found[0].metadata["ranks"] == {"dense": 1}
+
+
+@pytest.mark.parametrize("how", [{"stages": ("keyword",)}, {"threshold": 0.5}, {"diversity": 0.5}, {"neighbours": 1}])
+def test_what_another_store_lacks_is_told(how: Any) -> None:
+    store: VectorStore = InMemoryVectorStore(HashedEmbeddings())
+    with pytest.raises(NotSupportedError, match=f"dense search only; {next(iter(how))}"):
+        search(store, "wood", Search(**how))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"k": 0}, {"pool": 0}, {"neighbours": -1}, {"diversity": 2}, {"threshold": 7}, {"stages": ("hybrid",)},
+     {"stages": ()}, {"stages": ("keyword", "feedback")}],
+)  # fmt: skip
+def test_values_that_cannot_be_are_told(wrong: Any) -> None:
+    with pytest.raises(RequestError):
+        Search(**wrong)
+
+
+def test_a_retriever_leaves_the_chunks_as_they_are(base: KnowledgeBase) -> None:
+    found = HybridRetriever(base=base, how=Search(k=1)).invoke("E4711")[0]
+    assert found.metadata["length"] == len(TEXTS["code"])
+    assert found.metadata["ranks"]["keyword"] == 1
+    assert "ranks" not in base.get_by_ids(["code"])[0].metadata
