@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from phireside.chains.pitch import pitch_chain
     from phireside.chains.prompt import Examples, Prompt
     from phireside.chains.prompt_files import prompts_text
+    from phireside.chains.rag import Answer, Claim, Sample, judge_answers, pinned, rag_chain
     from phireside.chains.sampling_view import ExplainedSampling, explain_sampling
     from phireside.chains.self_consistency import self_consistency
     from phireside.chains.sequential import Link, parallel_merge, sequential
@@ -75,6 +76,12 @@ else:
             "Cost": "cost",
             "Growing": "chain",
             "prompts_text": "prompt_files",
+            "rag_chain": "rag",
+            "pinned": "rag",
+            "judge_answers": "rag",
+            "Sample": "rag",
+            "Answer": "rag",
+            "Claim": "rag",
             "ExplainedSampling": "sampling_view",
             "explain_sampling": "sampling_view",
         },
@@ -87,5 +94,6 @@ __all__ = [
     "chain_of_thought", "Path", "Reasoned", "self_consistency", "three_experts", "tree_of_thought", "Chat", "Turn",
     "Cost", "Growing", "prompts_text", "ExplainedSampling", "explain_sampling",
     "extract", "Extracted", "classify", "Classified", "yes_no", "YesNo", "choose", "matching", "Matched",
+    "rag_chain", "pinned", "Answer", "Claim", "judge_answers", "Sample",
     "map_reduce", "summarize", "Reduced", "Form", "Decoded", "ask",
 ]  # fmt: skip
