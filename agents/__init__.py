@@ -9,7 +9,10 @@ from phireside.lazy import lazy
 
 if TYPE_CHECKING:
     from phireside.agents.build import build_agent
+    from phireside.agents.policies.bound_answer import BoundAnswer
+    from phireside.agents.policies.chosen_calculation import ChosenCalculation
     from phireside.agents.policies.limits import Limits
+    from phireside.agents.policies.number_binding import NumberBinding
     from phireside.agents.policies.threads import left_running
     from phireside.agents.steps import Step, asteps, steps
 else:
@@ -18,6 +21,9 @@ else:
         {
             "build_agent": "build",
             "Limits": "policies.limits",
+            "NumberBinding": "policies.number_binding",
+            "BoundAnswer": "policies.bound_answer",
+            "ChosenCalculation": "policies.chosen_calculation",
             "left_running": "policies.threads",
             "Step": "steps",
             "steps": "steps",
@@ -26,4 +32,7 @@ else:
     )
 
 
-__all__ = ["build_agent", "Limits", "steps", "asteps", "Step", "left_running"]
+__all__ = [
+    "build_agent", "Limits", "steps", "asteps", "Step", "left_running",
+    "NumberBinding", "BoundAnswer", "ChosenCalculation",
+]  # fmt: skip

@@ -59,12 +59,6 @@ def build_agent(
     bound = [each if isinstance(each, BaseTool | dict) else tool(each) for each in tools]
     known = [each for each in [*bound, *_tools_of(middleware)] if isinstance(each, BaseTool)]
     untrusted = {each.name for each in known if is_untrusted(each)}
-    gate = approval(known)
-    if approve and gate and not checkpointer:
-        raise RequestError(
-            f"{', '.join(gate.interrupt_on)} must be approved by a person, but there is no checkpointer to wait in.",
-            hint="Pass checkpointer=InMemorySaver(), or another that outlives the program; or approve=False.",
-        )
     # In LangChain's order: the first stands around all others.
     policies: list[AgentMiddleware[Any, Any, Any]] = [
         TurnLimits(limits),
@@ -73,19 +67,31 @@ def build_agent(
         Observations(limits.observation_tokens, model),
         ToolErrors(),
         ToolTime(limits),
-        *([gate] if approve and gate else []),
+        *_gate(known, approve=approve, checkpointer=checkpointer),
         *middleware,
         *([memory] if memory else []),  # sees what is really sent
     ]
-    prompt = "\n\n".join(filter(None, [system_prompt, RULE if untrusted else ""]))
-    return create_agent(
-        model,
-        bound,
-        system_prompt=prompt or None,
-        middleware=policies,
-        checkpointer=checkpointer,
-        name=name,
-    )
+    prompt = "\n\n".join(filter(None, [system_prompt, RULE if untrusted else ""])) or None
+    return create_agent(model, bound, system_prompt=prompt, middleware=policies, checkpointer=checkpointer, name=name)
+
+
+def _gate(
+    tools: Sequence[BaseTool], *, approve: bool, checkpointer: Checkpointer
+) -> list[AgentMiddleware[Any, Any, Any]]:
+    """The approval of tools with effects, if there are any and a person is to be asked.
+
+    Raises:
+        RequestError: see `build_agent`.
+    """
+    gate = approval(tools)
+    if gate is None or not approve:
+        return []
+    if not checkpointer:
+        raise RequestError(
+            f"{', '.join(gate.interrupt_on)} must be approved by a person, but there is no checkpointer to wait in.",
+            hint="Pass checkpointer=InMemorySaver(), or another that outlives the program; or approve=False.",
+        )
+    return [gate]
 
 
 def _tools_of(middleware: Sequence[AgentMiddleware[Any, Any, Any]]) -> list[BaseTool]:
