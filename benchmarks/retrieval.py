@@ -7,6 +7,7 @@ Each part is a file in retrieval_parts/:
 - threshold: cosines of relevant passages beside those of the best passages for questions about something else.
 - indexing: texts a second of our embeddings, divided by those of a bare SentenceTransformer.encode.
 - vectors: search in random clustered vectors: recall, p50 and p95, memory, build and load, beside LangChain's FAISS.
+- graph: FAISS's graph alone: recall and build time for its settings.
 - restart: seconds from a new process to the first hits.
 
 The figures of cranfield, folds, rerank and threshold do not depend on the machine's load; the others want a quiet one.
@@ -27,7 +28,7 @@ from pathlib import Path
 
 from common import Machine, physical_cores
 
-PARTS = ("cranfield", "folds", "rerank", "threshold", "indexing", "vectors", "restart")
+PARTS = ("cranfield", "folds", "rerank", "threshold", "indexing", "vectors", "graph", "restart")
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 

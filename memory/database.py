@@ -30,30 +30,13 @@ from phireside.memory.schema import (
     metadata,
     schema_version,
 )
+from phireside.sqlite import BUSY_SECONDS, FAULTS, primary_code, switch_to_wal
 
 log = logging.getLogger(__name__)
 
-BUSY_SECONDS = 30.0
 SCRUB_SECONDS = 10.0
 
 _SCHEMA_LOCK = 0x50484952  # "PHIR": our number among PostgreSQL's advisory locks
-
-# SQLite's primary result codes (https://sqlite.org/rescode.html): what happened, and what to do.
-_SQLITE_FAULTS = {
-    5: (
-        f"another program has held its lock for more than {BUSY_SECONDS:.0f} s",
-        "Close the program that writes to it and try again.",
-    ),
-    8: ("it is read-only", "Give yourself the right to write to the file and to its folder, or choose another place."),
-    10: (
-        "the disk failed or is full",
-        "Free some space, check the disk, and try again. What was saved is safe.",
-    ),
-    11: ("it is damaged", "Bring back your last copy of it, or rescue what is left with `sqlite3 FILE .recover`."),
-    13: ("the disk is full", "Free some space and try again. What was saved before is safe."),
-    14: ("it cannot be opened", "Check that the path is a file and that you may write to it and to its folder."),
-    26: ("it is not a database", "Choose another file, or move this one away: a new database is then created."),
-}
 
 
 class Database:
@@ -151,6 +134,8 @@ class Database:
     def close(self) -> None:
         """Close all connections; SQLite then folds its log into the file. A second call does nothing."""
         self._closed = True
+        # What a thread still has goes back to the old pool, which nobody would ever empty.
+        event.listen(self._engine, "checkin", lambda connection, _record: connection.close())
         self._engine.dispose()
 
     @contextmanager
@@ -284,22 +269,9 @@ def _engine(address: URL, is_sqlite: bool) -> Engine:
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # sqlite3 would begin transactions on its own, and too late: _begin_sqlite does
-    _switch_to_wal(connection, time.monotonic() + BUSY_SECONDS)
+    switch_to_wal(connection, time.monotonic() + BUSY_SECONDS)
     for pragma in ("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}").close()
-
-
-def _switch_to_wal(connection: Any, deadline: float) -> None:
-    """Two connections that switch a new file at once each hold what the other needs: SQLite refuses one without waiting
-    for the busy timeout. Waiting and asking again is then for us to do."""
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode=WAL").close()
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(0.002)
 
 
 def _begin_sqlite(connection: Connection) -> None:
@@ -309,10 +281,9 @@ def _begin_sqlite(connection: Connection) -> None:
 
 def _explained(error: SQLAlchemyError, where: str) -> StoreError:
     cause = error.orig if isinstance(error, DBAPIError) else error
-    code = getattr(cause, "sqlite_errorcode", 0) & 0xFF  # the low byte of an extended code is the primary one
     # PostgreSQL's full text has lines that repeat the values of the row; its primary message has none.
     reason = getattr(getattr(cause, "diag", None), "message_primary", None) or str(cause)
-    what, hint = _SQLITE_FAULTS.get(code, (f"{type(cause).__name__}: {' '.join(reason.split())}", _OTHER_HINT))
+    what, hint = FAULTS.get(primary_code(cause), (f"{type(cause).__name__}: {' '.join(reason.split())}", _OTHER_HINT))
     return StoreError(f"The conversations in {where} cannot be used: {what}.", hint=hint)
 
 

@@ -5,7 +5,6 @@ dictionary, whatever its keys say. LangChain's `load`, which builds objects from
 """
 
 import json
-import math
 import unicodedata
 from typing import cast
 
@@ -21,6 +20,7 @@ from langchain_core.messages import (
 
 from phireside.errors import StoreError
 from phireside.memory.schema import JSON
+from phireside.text import clean_text, json_text
 
 KINDS: dict[str, type[BaseMessage]] = {
     "human": HumanMessage,
@@ -28,15 +28,6 @@ KINDS: dict[str, type[BaseMessage]] = {
     "system": SystemMessage,
     "tool": ToolMessage,
 }
-
-
-def clean_text(text: str) -> str:
-    """`text` as valid Unicode: a surrogate pair becomes its character, a lone surrogate U+FFFD."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
 
 
 def column_text(text: str) -> str:
@@ -60,12 +51,7 @@ def to_json(value: object, *, indent: int | None = None) -> str:
     Raises:
         StoreError: nested too deeply, or a whole number of thousands of digits.
     """
-    try:
-        return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False, indent=indent)
-    except (RecursionError, ValueError) as error:
-        raise StoreError(
-            f"A value cannot be written as JSON: {error}.", hint="Nothing was saved. Shorten or flatten the value."
-        ) from error
+    return json_text(value, StoreError, indent=indent)
 
 
 def from_json(text: str) -> JSON:
@@ -109,17 +95,3 @@ def message_from_json(text: str) -> BaseMessage:
 
 
 _DAMAGED = "The database was damaged or written by another program: bring back your last copy of it."
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, str):
-        return clean_text(value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, int):
-        return value
-    if isinstance(value, dict):
-        return {clean_text(str(key)): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return clean_text(str(value))

@@ -6,6 +6,7 @@ may take the last documents back, never half of one; adding the folder again fin
 """
 
 import contextlib
+import os
 import queue
 import sqlite3
 import threading
@@ -16,29 +17,15 @@ from pathlib import Path
 
 from phireside.errors import IndexDamagedError, KnowledgeError
 from phireside.retrieval.schema import APPLICATION_ID, BASE_FILE, SCHEMA_VERSION, TABLES
+from phireside.sqlite import BUSY_SECONDS, FAULTS, primary_code, switch_to_wal
 
-BUSY_SECONDS = 30.0
+MANY_CHUNKS = 100_000  # what takes time for each of them is not done beside something else, above
 _KEPT_CONNECTIONS = 8
+_SECURE_WORDS = sqlite3.sqlite_version_info >= (3, 42)
 _LOG_BYTES = 64 * 2**20  # that the write-ahead log keeps between two writers
 
 DAMAGED = "Bring back your last copy of the folder, or delete it and add the documents again."
-# SQLite's primary result codes (https://sqlite.org/rescode.html): what happened, and what to do.
-_FAULTS = {
-    3: ("you may not read or write it", "Give yourself the right to write to the file and to its folder."),
-    5: (
-        f"another program has held its lock for more than {BUSY_SECONDS:.0f} s",
-        "Close the program that writes to it and try again.",
-    ),
-    8: ("it is read-only", "Give yourself the right to write to the file and to its folder."),
-    10: (
-        "the disk failed or is full",
-        "Free some space, check the disk, and try again. What was there before is safe.",
-    ),
-    11: ("it is damaged", DAMAGED),
-    13: ("the disk is full", "Free some space and try again. What was there before is safe."),
-    14: ("it cannot be opened", "Check that you may write to its folder, and that the folder is there."),
-    26: ("it is not a database", DAMAGED),
-}
+_FAULTS = FAULTS | {code: (FAULTS[code][0], DAMAGED) for code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)}
 _OTHER_HINT = "Check that the file is there, then try again. What was there before is safe."
 
 
@@ -59,8 +46,9 @@ class Database:
         self._idle: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue(_KEPT_CONNECTIONS)
         # SQLite's writers poll, which is unfair: the threads of this process queue here instead.
         self._turnstile = threading.Lock()
-        self._closed = False
+        self._closed = self._removed = False
         _create(self.path)
+        self._frozen = _frozen(self.path)
         with self._faults(), self._connection() as connection:
             _prepare(connection, self.path)
 
@@ -69,6 +57,8 @@ class Database:
         """A transaction that only reads; all of it sees the base as it was at its first statement."""
         with self._faults(), self._connection() as connection, _transaction(connection, "BEGIN"):
             yield connection
+        if self._frozen is not None and self._frozen != _frozen(self.path):
+            raise KnowledgeError(f"The base {self.path} was changed by another program.", hint="Open it anew.")
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -82,6 +72,36 @@ class Database:
         ):
             connection.execute("UPDATE base SET generation = generation + 1")
             yield connection
+            sql = "SELECT EXISTS (SELECT 1 FROM removed WHERE generation = (SELECT generation FROM base))"
+            self._removed |= bool(connection.execute(sql).fetchone()[0])
+
+    @contextmanager
+    def trying(self) -> Iterator[sqlite3.Connection]:
+        """A transaction whose changes are taken back. If somebody else writes, it fails at once."""
+        with self._faults(), self._connection() as connection:
+            connection.execute("PRAGMA busy_timeout=0")
+            with _transaction(connection, "BEGIN IMMEDIATE", "ROLLBACK"):
+                yield connection
+            connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000:.0f}")
+
+    def scrub(self) -> bool:
+        """Leave nothing of removed chunks in the file and its log; whether there were any.
+
+        The file's own pages have zeros there already (`secure_delete`). FTS5 before SQLite 3.42 keeps removed words
+        until it merges its parts; that is done here, unless it takes long. While another program reads, the log stays.
+        """
+        if not self._removed:
+            return False
+        self._removed = False
+        if not _SECURE_WORDS:
+            with self.writing() as connection:
+                if connection.execute("SELECT total FROM base").fetchone()[0] <= MANY_CHUNKS:
+                    connection.execute("INSERT INTO words(words) VALUES ('optimize')")
+        with self._faults(), self._turnstile, self._connection() as connection:
+            connection.execute("PRAGMA busy_timeout=0")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000:.0f}")
+        return True
 
     def close(self) -> None:
         """Close the connections. A second call does nothing; a transaction then raises KnowledgeError."""
@@ -112,7 +132,7 @@ class Database:
         try:
             return self._idle.get_nowait()
         except queue.Empty:
-            return _connect(self.path)
+            return _connect(self.path) if self._frozen is None else _connect_frozen(self.path)
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
@@ -125,7 +145,7 @@ class Database:
 
 
 @contextmanager
-def _transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
+def _transaction(connection: sqlite3.Connection, begin: str, end: str = "COMMIT") -> Iterator[None]:
     connection.execute(begin)
     try:
         yield
@@ -133,7 +153,7 @@ def _transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
         with contextlib.suppress(sqlite3.Error):  # SQLite itself rolls back on some faults
             connection.execute("ROLLBACK")
         raise
-    connection.execute("COMMIT")
+    connection.execute(end)
 
 
 @contextmanager
@@ -151,8 +171,7 @@ def expecting_sound() -> Iterator[None]:
 
 def explained(error: sqlite3.Error, path: Path) -> KnowledgeError:
     """SQLite's error in a person's words."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte of an extended code is the primary one
-    what, hint = _FAULTS.get(code, (f"{type(error).__name__}: {error}", _OTHER_HINT))
+    what, hint = _FAULTS.get(primary_code(error), (f"{type(error).__name__}: {error}", _OTHER_HINT))
     kind = IndexDamagedError if hint == DAMAGED else KnowledgeError
     return kind(f"The base {path} cannot be used: {what}.", hint=hint)
 
@@ -173,8 +192,8 @@ def _create(path: Path) -> None:
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
-        _switch_to_wal(connection, time.monotonic() + BUSY_SECONDS)
-        for pragma in ("synchronous=NORMAL", "foreign_keys=ON", f"journal_size_limit={_LOG_BYTES}"):
+        switch_to_wal(connection, time.monotonic() + BUSY_SECONDS)
+        for pragma in ("synchronous=NORMAL", "foreign_keys=ON", "secure_delete=ON", f"journal_size_limit={_LOG_BYTES}"):
             connection.execute(f"PRAGMA {pragma}")
     except BaseException:
         connection.close()
@@ -182,17 +201,24 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _switch_to_wal(connection: sqlite3.Connection, deadline: float) -> None:
-    """Two connections that switch a new file at once each hold what the other needs: SQLite refuses one without waiting
-    for the busy timeout. Waiting and asking again is then for us to do."""
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(0.002)
+def _frozen(path: Path) -> tuple[int, int] | None:
+    """Time and size of a file that can only be read, as on a read-only disk; None if it can be written, or has a log,
+    which cannot be read then."""
+    try:
+        if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
+            return None
+        log = path.with_name(f"{path.name}-wal")
+        found = path.stat()
+        return None if log.exists() and log.stat().st_size else (found.st_mtime_ns, found.st_size)
+    except OSError:  # SQLite says it better
+        return None
+
+
+def _connect_frozen(path: Path) -> sqlite3.Connection:
+    """SQLite cannot keep its notes of who reads beside such a file: it is told that nobody writes, which is checked
+    after each transaction."""
+    address = f"{path.absolute().as_uri()}?immutable=1"
+    return sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
@@ -204,6 +230,8 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
                     raise KnowledgeError(f"{path} belongs to another program.", hint="Choose another folder.")
                 for statement in TABLES:
                     connection.execute(statement)
+                if _SECURE_WORDS:
+                    connection.execute("INSERT INTO words(words, rank) VALUES ('secure-delete', 1)")
                 connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
     application, version = _marks(connection)

@@ -12,7 +12,7 @@ from langchain_core.embeddings import Embeddings
 from numpy.typing import NDArray
 
 from phireside.errors import KnowledgeError
-from phireside.retrieval.values import clean_text
+from phireside.text import clean_text
 
 Vectors = NDArray[np.float32]
 

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from phireside.errors import KnowledgeError
-from phireside.retrieval.values import clean_text, is_scalar
+from phireside.retrieval.values import is_scalar
+from phireside.text import clean_text
 
 Sql = tuple[str, list[Any]]
 

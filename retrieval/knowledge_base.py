@@ -22,7 +22,8 @@ from phireside.retrieval.loading import Loaded, Section, label, load_bytes, load
 from phireside.retrieval.reindexing import Progress, reindex
 from phireside.retrieval.schema import BASE_FILE
 from phireside.retrieval.store import ChunkStore
-from phireside.retrieval.values import clean_text, to_json
+from phireside.retrieval.values import to_json
+from phireside.text import clean_text
 
 _NAME = re.compile(r"\w[\w .-]{0,63}")
 _DEFAULT_CHUNKING = Chunking()
@@ -141,7 +142,10 @@ class KnowledgeBase(ChunkStore):
     def remove(self, source: str) -> bool:
         """Remove the document from a source; whether there was one."""
         with self._database.writing() as connection:
-            return connection.execute("DELETE FROM documents WHERE source = ?", (clean_text(source),)).rowcount > 0
+            sql = "DELETE FROM documents WHERE source = ?"
+            there = connection.execute(sql, (clean_text(source),)).rowcount > 0
+        self._scrub()
+        return there
 
     def documents(self) -> builtins.list[DocumentInfo]:
         """All documents, ordered by source. Texts that were added by `add_texts` belong to none."""
@@ -170,6 +174,7 @@ class KnowledgeBase(ChunkStore):
 
     def _added(self, items: Iterable[Item], progress: Progress | None) -> Report:
         report = self._adder.add(items, progress)
+        self._scrub()
         self.write_index()
         return report
 

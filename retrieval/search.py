@@ -24,8 +24,8 @@ from langchain_core.vectorstores import VectorStore
 from phireside.errors import KnowledgeError, NotSupportedError, RequestError
 from phireside.retrieval.feedback import PASSAGES, rocchio
 from phireside.retrieval.fusion import Ranking, Vectors, diverse, reciprocal_rank_fusion
-from phireside.retrieval.values import clean_text
 from phireside.retrieval.widening import widened
+from phireside.text import clean_text
 
 Stage = Literal["dense", "keyword", "feedback"]
 Where: TypeAlias = Mapping[str, Any]

@@ -5,11 +5,10 @@ them is in search.py. Many threads and processes may use one folder at once. Kno
 """
 
 import builtins
-import re
+import logging
 import shutil
 import sqlite3
 import tempfile
-import unicodedata
 import uuid
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,18 +23,20 @@ from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
 from phireside.errors import IndexDamagedError, KnowledgeError
 from phireside.retrieval import documents as rows
-from phireside.retrieval import filters
+from phireside.retrieval import filters, keywords
 from phireside.retrieval.database import DAMAGED, Database
 from phireside.retrieval.documents import NewChunk
 from phireside.retrieval.embedder import Embedder, Vectors, as_bytes, normalized
 from phireside.retrieval.reindexing import Guard
-from phireside.retrieval.values import clean_text, to_json
+from phireside.retrieval.values import to_json
 from phireside.retrieval.vectors import VectorIndex
+from phireside.retrieval.words import mended
+from phireside.text import clean_text
 
 Where = Mapping[str, Any]
 Ranking = list[tuple[str, float]]
 
-_MOST_WORDS = 1000  # of a query that FTS5 is asked for
+log = logging.getLogger(__name__)
 
 
 class ChunkStore(VectorStore):
@@ -60,6 +61,7 @@ class ChunkStore(VectorStore):
         self._embedder = Embedder(embeddings)
         self._guard = Guard(self._database, self._embedder)
         self._index = VectorIndex(self._database)
+        self._sound_words = False
         self._finish: Callable[[], Any] = weakref.finalize(self, self._database.close)
 
     @classmethod
@@ -123,22 +125,24 @@ class ChunkStore(VectorStore):
     def keyword(self, query: str, k: int, where: Where | None = None) -> Ranking:
         """Ids and BM25 scores of the chunks with the query's words, best first; higher is better.
 
-        FTS5's BM25 (k1 = 1.2, b = 0.75) over title, heading and text, of English stems; any of the words will do.
+        FTS5's BM25 (k1 = 1.2, b = 0.75) over title, heading and text, of English stems; any of the words will do, and
+        those in title or heading count three times. See `keywords`.
 
         Args:
             query: any text; nothing in it is an operator.
             k: most chunks.
             where: as for `dense`.
         """
-        words = dict.fromkeys(re.findall(r"\w+", unicodedata.normalize("NFC", clean_text(query)).lower()))
-        if not words or k < 1:
+        match = keywords.match(clean_text(query))
+        if not match or k < 1:
             return []
-        match = " OR ".join(f'"{word}"' for word in list(words)[:_MOST_WORDS])
+        self._sound_words = self._sound_words or mended(self._database)
         sql, values = ("", []) if not where else filters.numbers(where)
         among = f"AND rowid IN ({sql})" if where else ""
         with self._database.reading() as connection:
             hits = connection.execute(
-                f"SELECT rowid, rank FROM words WHERE words MATCH ? {among} ORDER BY rank, rowid LIMIT ?",  # noqa: S608
+                f"SELECT rowid, {keywords.BM25} AS score FROM words WHERE words MATCH ? {among} "  # noqa: S608
+                "ORDER BY score, rowid LIMIT ?",
                 (match, *values, k),
             ).fetchall()
             ids = rows.ids_of(connection, [number for number, _ in hits])
@@ -224,6 +228,7 @@ class ChunkStore(VectorStore):
                 connection.execute("DELETE FROM chunks")
             else:
                 rows.delete_chunks(connection, map(clean_text, ids))
+        self._scrub()
         return True
 
     def get_by_ids(self, ids: Sequence[str], /) -> builtins.list[Document]:
@@ -334,7 +339,16 @@ class ChunkStore(VectorStore):
             if not self._guard.settle(connection, checked, fresh):
                 return False
             rows.put_chunks(connection, list(last.values()))
+        self._scrub()
         return True
+
+    def _scrub(self) -> None:
+        """What was removed leaves the files too; what fails is a line in the log, for it is removed."""
+        try:
+            if self._database.scrub():
+                self._index.drop_removed()
+        except KnowledgeError as error:
+            log.warning("Removed text may still be in free parts of the file. %s", error)
 
 
 def _allowed(connection: sqlite3.Connection, where: Where | None) -> Any:

@@ -4,22 +4,13 @@ What is read back is data: a dictionary stays a dictionary, whatever its keys sa
 """
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
 from phireside.errors import IndexDamagedError, KnowledgeError
+from phireside.text import json_text
 
 Scalar: TypeAlias = str | int | float | bool
-
-
-def clean_text(text: str) -> str:
-    """`text` as valid Unicode: a surrogate pair becomes its character, a lone surrogate U+FFFD."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
 
 
 def to_json(metadata: Mapping[str, Any]) -> str:
@@ -28,12 +19,7 @@ def to_json(metadata: Mapping[str, Any]) -> str:
     Raises:
         KnowledgeError: nested too deeply, or a whole number of thousands of digits.
     """
-    try:
-        return json.dumps(_plain(dict(metadata)), ensure_ascii=False, allow_nan=False)
-    except (RecursionError, ValueError) as error:
-        raise KnowledgeError(
-            f"Metadata cannot be written as JSON: {error}.", hint="Nothing was saved. Shorten or flatten the value."
-        ) from error
+    return json_text(dict(metadata), KnowledgeError)
 
 
 def from_json(text: str) -> dict[str, Any]:
@@ -60,17 +46,3 @@ def facts(metadata: Mapping[str, Any]) -> Iterator[tuple[str, Scalar]]:
 def is_scalar(value: object) -> bool:
     """Whether SQLite can hold it: whole numbers have 64 bits."""
     return isinstance(value, str | float | bool) or (isinstance(value, int) and -(2**63) <= value < 2**63)
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, str):
-        return clean_text(value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, int):
-        return value
-    if isinstance(value, dict):
-        return {clean_text(str(key)): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return clean_text(str(value))

@@ -13,6 +13,7 @@ import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,8 @@ class VectorIndex:
             IndexDamagedError: what SQLite has is not what was written.
         """
         with expecting_sound(), self._lock:
-            generation, trimmed, total = connection.execute("SELECT generation, trimmed, total FROM base").fetchone()
+            sql = "SELECT generation, trimmed, total, (SELECT count(*) FROM removed) FROM base"
+            generation, trimmed, total, lost = connection.execute(sql).fetchone()
             known = self._copy
             if known is not None and known.generation > generation:  # a transaction that is older than the copy
                 return _complete(_advanced(Copy(0, 0, ()), connection, generation), total)
@@ -64,7 +66,7 @@ class VectorIndex:
             copy = _advanced(known, connection, generation)
             if copy.size != total and any(segment.file for segment in copy.segments):
                 copy = _advanced(Copy(0, 0, ()), connection, generation)
-            self._copy = _complete(copy, total)
+            self._copy = _complete(replace(copy, lost=lost), total)
             return self._copy
 
     def write_if_due(self, *, graph: bool) -> None:
@@ -88,8 +90,19 @@ class VectorIndex:
         except (OSError, RuntimeError, MemoryError, KnowledgeError) as error:  # RuntimeError: FAISS
             log.warning("%s could not be written, and is not needed: %s", self._file, error)
         else:
-            with self._lock:
-                self._copy = None  # the next search maps the file
+            self.forget()
+            with self._database.reading() as connection:
+                self.current(connection)  # maps the file, which goes on working after `drop_removed`
+
+    def drop_removed(self) -> None:
+        """Delete a file that may have removed vectors: text can be guessed from them. One of a graph stays until it is
+        written anew. What is mapped into memory goes on working."""
+        with self._database.writing() as connection:
+            if connection.execute("SELECT total FROM base").fetchone()[0] > FLAT_LIMIT:
+                return
+            connection.execute("DELETE FROM snapshot")
+            with suppress(OSError):  # Windows does not delete what is mapped: it is not believed any more
+                self._file.unlink(missing_ok=True)
 
     def forget(self) -> None:
         """Free the memory; the next search reads the file."""
@@ -108,9 +121,8 @@ class VectorIndex:
             return None
         signed = faiss.vector_to_array(whole.id_map)
         index = faiss.downcast_index(whole.index)
-        dead = int((signed < 0).sum())
-        numbers, alive = np.abs(signed), signed > 0 if dead else None
-        segment = Segment(index, numbers, alive, file=True, left_out=dead, owners=(whole, mapped))
+        numbers, alive = np.abs(signed), signed > 0 if (signed < 0).any() else None
+        segment = Segment(index, numbers, alive, file=True, owners=(whole, mapped))
         return Copy(generation, int(numbers[-1]) if len(numbers) else 0, (segment,))
 
     def _write(self) -> None:

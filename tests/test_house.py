@@ -80,7 +80,9 @@ def test_the_version_is_the_same_everywhere() -> None:
     assert phireside.__version__ == PROJECT["project"]["version"] == importlib.metadata.version("phireside")
 
 
-@pytest.mark.parametrize("module", ["phireside", "phireside.models", "phireside.models.catalog", "phireside.memory"])
+@pytest.mark.parametrize(
+    "module", ["phireside", "phireside.models", "phireside.models.catalog", "phireside.memory", "phireside.retrieval"]
+)
 def test_import_loads_no_heavy_module(module: str) -> None:
     loaded = run_python(f"import sys, {module}; print(*sorted(name.partition('.')[0] for name in sys.modules))")
     assert HEAVY & set(loaded.split()) == set()

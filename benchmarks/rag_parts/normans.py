@@ -1,8 +1,10 @@
 """*Normans* as questions, paragraphs and a retriever over them."""
 
 import argparse
+import atexit
 import json
 import random
+import shutil
 import tempfile
 from dataclasses import dataclass
 from functools import cache
@@ -16,7 +18,8 @@ from phireside.retrieval import KnowledgeBase
 from phireside.retrieval.retriever import HybridRetriever
 from phireside.retrieval.search import Search
 
-_folder = tempfile.TemporaryDirectory(prefix="normans-")  # goes with the program
+_folder = tempfile.mkdtemp(prefix="normans-")
+atexit.register(shutil.rmtree, _folder, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ def chosen(questions: list[Question], limit: int) -> list[Question]:
 @cache
 def base(paragraphs: tuple[str, ...]) -> KnowledgeBase:
     """The paragraphs in a base that lasts as long as the program, each a passage."""
-    store = KnowledgeBase(Path(_folder.name) / f"{hash(paragraphs)}.sqlite3", embeddings())
+    store = KnowledgeBase(Path(_folder) / f"{hash(paragraphs)}.sqlite3", embeddings())
     store.add_documents([Document(text, id=f"p{number}") for number, text in enumerate(paragraphs)])
     return store
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat_turns import LONG, ended
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from one_chat import LONG, ended
 from rehearsed import held, rehearsed
 
 from phireside.chains import Chat

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat_turns import LONG, ended
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.runnables import Runnable, RunnableLambda
+from one_chat import LONG, ended
 from rehearsed import Rehearsed, held, rehearsed
 
 from phireside.chains import Chat, Turn

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat_turns import LONG, ended
 from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.runnables import Runnable, RunnableLambda
+from one_chat import LONG, ended
 from rehearsed import Rehearsed
 
 from phireside.chains import Chat, Turn

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat_turns import LONG, ended
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from one_chat import LONG, ended
 from scripted import scripted
 
 from phireside.chains import Chat, Turn

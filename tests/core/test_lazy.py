@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+ROOMS = ["chains", "memory", "retrieval", "retrieval.loading", "tools", "agents", "agents.scenarios"]
+
 
 def output(code: str) -> str:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/", check=False)
@@ -17,7 +19,7 @@ def test_a_room_is_imported_without_its_modules() -> None:
     assert output(code) == "[]"
 
 
-@pytest.mark.parametrize("room", ["chains", "memory", "retrieval", "retrieval.loading", "tools", "agents", "agents.scenarios"])
+@pytest.mark.parametrize("room", ROOMS)
 def test_every_public_name_is_there(room: str) -> None:
     code = f"import phireside.{room} as room; print([n for n in room.__all__ if not hasattr(room, n)])"
     assert output(code) == "[]"

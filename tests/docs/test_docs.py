@@ -16,7 +16,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(r"^```(\w+)[ ]?([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 TARGET = re.compile(r"(?:`|^|\s)make ([a-z]+)(?=`|$|\s+#)", re.MULTILINE)
-COMMAND = re.compile(r"\bphireside (models [a-z]+|chat\b|ui\b|doctor\b)")
+COMMAND = re.compile(r"\bphireside (models [a-z]+|eval [a-z]+|(?:chat|ui|run|approve|index|search|doctor)\b)")
 
 
 def name(page: Path) -> str:
@@ -60,6 +60,10 @@ def test_the_index_lists_every_page_of_the_documentation() -> None:
     index = (ROOT / "docs" / "index.md").read_text()
     pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"index.md"}
     assert pages <= set(LINK.findall(index))
+
+
+def test_no_page_waits_for_a_figure() -> None:
+    assert [page.name for page in PAGES if "@@" in page.read_text()] == []
 
 
 @pytest.mark.parametrize(("page", "code"), python_blocks())

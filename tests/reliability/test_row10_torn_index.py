@@ -3,10 +3,12 @@
 What a search finds is compared with the cosines of vectors that the test made itself.
 """
 
+import contextlib
 import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -123,6 +125,39 @@ def test_a_rotten_database_gives_its_own_chunks_or_an_error(
         wrong += found not in (expected, "KnowledgeError", "IndexDamagedError")
     figure(10, f"{wrong} wrong hits after {faults} flipped bits in the database; {told} were told")
     assert wrong == 0
+
+
+@pytest.mark.parametrize("faults", [8, pytest.param(300, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
+def test_rotten_words_are_noticed_and_made_anew(
+    copied: Path, figure: Callable[[int, str], None], faults: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """FTS5 has no checksums of its own. The bits are flipped in the value that SQLite keeps for it."""
+    file, rng = copied / "base.sqlite3", random.Random(13)
+    sound = file.read_bytes()
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        [block] = max(connection.execute("SELECT block FROM words_data"), key=lambda row: len(row[0]))
+    place, size = sound.index(block[-200:]) + 200 - len(block), len(block)  # on one page, or else not found
+    expected, wrong, told = keywords(copied), 0, 0
+    for _ in range(faults):
+        file.write_bytes(sound)
+        damage(file, flipped((place + rng.randrange(size)) * 8 + rng.randrange(8)))
+        caplog.clear()
+        found = keywords(copied)
+        wrong += found not in (expected, "KnowledgeError", "IndexDamagedError")
+        told += "are made anew" in caplog.text
+    figure(10, f"{wrong} wrong rankings after {faults} flipped bits in the words; {told} were made anew")
+    assert wrong == 0
+    assert told > 0
+
+
+def keywords(folder: Path) -> list[list[tuple[str, float]]] | str:
+    base = KnowledgeBase(folder, HashedEmbeddings())
+    try:
+        return [base.keyword(query, 400) for query in QUERIES]
+    except KnowledgeError as error:
+        return type(error).__name__
+    finally:
+        base.close()
 
 
 def test_a_missing_or_foreign_index_file_is_rebuilt(copied: Path, tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ class Base(RuleBasedStateMachine):
     def search(self, query: str, k: int, where: dict[str, Any]) -> None:
         vector = np.array(self.embeddings.embed_query(query))
         allowed = {key for key in self.ids() if all(self.metadata(key).get(a) == b for a, b in where.items())}
-        everything = sorted(((-self.cosine(key, vector), key) for key in allowed))
+        everything = sorted((-self.cosine(key, vector), key) for key in allowed)
         found = self.base.dense(vector, k, where)
         assert {key for key, _ in found} <= allowed
         assert len(found) == min(k, len(allowed))
@@ -164,7 +164,7 @@ class Base(RuleBasedStateMachine):
     def counts(self) -> list[int]:
         """Ids, chunks, vectors, words and FAISS's vectors."""
         with self.base._database.reading() as connection:
-            sizes = [connection.execute(f"SELECT count(*) FROM {each}").fetchone()[0] for each in ("chunks", "vectors")]
+            sizes = [connection.execute(f"SELECT count(*) FROM {each}").fetchone()[0] for each in ("chunks", "vectors")]  # noqa: S608
             sizes += connection.execute("SELECT (SELECT count(*) FROM words_docsize), total FROM base").fetchone()
             return [len(self.ids()), *sizes, self.base._index.current(connection).size]
 

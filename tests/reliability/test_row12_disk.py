@@ -148,11 +148,32 @@ def test_no_rights_are_told_and_old_data_stay(tmp_path: Path, root: Path, locked
         (folder / "base.sqlite3").chmod(0o644)
         answer = child(root, place / "new" if locked == "parent" else folder, "nobody")
         told = answer.get("added", answer)
+        assert locked == "parent" or "old1 text" in answer["found"]
         assert told["hint"]
         assert any(word in told["message"] for word in ("read-only", "cannot be opened", "Permission denied"))
         assert intact(folder)
     finally:
         shutil.rmtree(place)
+
+
+def test_a_base_that_can_only_be_read_is_searched(small_disk: Path, figure: Callable[[int, str], None]) -> None:
+    folder = filled(small_disk / "base")
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    base = KnowledgeBase(folder, HashedEmbeddings())
+    assert base.similarity_search("old1", 1)[0].page_content == "old1 text"
+    assert [key for key, _ in base.keyword("old2", 3)] == ["c"]
+    with pytest.raises(KnowledgeError, match="read-only") as caught:
+        base.add_texts(["new"])
+    assert "right to write" in caught.value.hint
+    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+    other = KnowledgeBase(folder, HashedEmbeddings())
+    other.add_texts(["from elsewhere"])
+    with pytest.raises(KnowledgeError, match="changed by another program") as caught:
+        base.similarity_search("old1")
+    assert "anew" in caught.value.hint
+    base.close()
+    other.close()
+    figure(12, "base on a read-only disk: searched; adding is told; a change by others is told")
 
 
 @pytest.mark.parametrize("place", ["/proc/base", "/dev/null/base", "file/base", "a\0b"])

@@ -6,8 +6,8 @@ import pytest
 from websites import HTML, PAGE, Names, Site, site
 
 from phireside.errors import ToolError
-from phireside.tools import Limits, read_page
 from phireside.retrieval.fetch import CLOUD_HOST, fetch, is_public
+from phireside.tools import Limits, read_page
 
 Figure = Callable[[int, str], None]
 LIMITS = Limits(seconds=5)

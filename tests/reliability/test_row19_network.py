@@ -28,9 +28,9 @@ from websites import (
 )  # fmt: skip
 
 from phireside.errors import ToolError
+from phireside.retrieval.fetch import _Backend
 from phireside.tools import Limits, read_page, searxng, web_search
 from phireside.tools import ddgs as by_ddgs
-from phireside.retrieval.fetch import _Backend
 
 Figure = Callable[[int, str], None]
 SECONDS, BYTES = 1.5, 300_000

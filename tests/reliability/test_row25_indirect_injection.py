@@ -189,7 +189,9 @@ def send_note(text: str) -> str:
 send_note.metadata = {"effects": "outward"}
 NOTES: list[str] = []
 CALL = st.tuples(
-    st.sampled_from(["send_note", "look"]), st.sampled_from(["works", "fails"]), st.sampled_from(["a", "b", "c", "", None])
+    st.sampled_from(["send_note", "look"]),
+    st.sampled_from(["works", "fails"]),
+    st.sampled_from(["a", "b", "c", "", None]),
 )
 
 
