@@ -4,6 +4,7 @@ Puts the policies in order and knows nothing of what they decide, nor of any par
 """
 
 from collections.abc import Callable, Sequence
+from types import FunctionType
 from typing import Any
 
 from langchain.agents import create_agent
@@ -54,8 +55,13 @@ def build_agent(
         name: of the agent, on its answers.
 
     Raises:
-        RequestError: a tool's effects are none that there are, or an approval has no checkpointer to wait in.
+        RequestError: a tool's effects are none that there are, an approval has no checkpointer to wait in, the model
+            is a name, or a tool is the function that makes one.
     """
+    if not isinstance(model, BaseChatModel):
+        raise RequestError(f"{model!r:.80} is no chat model.", hint='Pass ChatGGUF(model="starter"), or another one.')
+    for each in tools:
+        _check_made(each)
     bound = [each if isinstance(each, BaseTool | dict) else tool(each) for each in tools]
     known = [each for each in [*bound, *_tools_of(middleware)] if isinstance(each, BaseTool)]
     untrusted = {each.name for each in known if is_untrusted(each)}
@@ -73,6 +79,13 @@ def build_agent(
     ]
     prompt = "\n\n".join(filter(None, [system_prompt, RULE if untrusted else ""])) or None
     return create_agent(model, bound, system_prompt=prompt, middleware=policies, checkpointer=checkpointer, name=name)
+
+
+def _check_made(each: Any) -> None:
+    """Raises RequestError for `calculator` in the place of `calculator()`."""
+    made = getattr(each, "__annotations__", {}).get("return") if isinstance(each, FunctionType) else None
+    if made == "BaseTool" or (isinstance(made, type) and issubclass(made, BaseTool)):
+        raise RequestError(f"{each.__name__} makes a tool, and is none.", hint=f"Write {each.__name__}().")
 
 
 def _gate(

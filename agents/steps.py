@@ -7,10 +7,13 @@ from typing import Any, Literal
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph.state import CompiledStateGraph
-from langgraph.types import Command, Interrupt
+from langgraph.types import Command, Interrupt, StateSnapshot
 
+from phireside.agents.policies.approval import check_decisions
 from phireside.agents.policies.limits import SECONDS
+from phireside.agents.policies.untrusted import UNTRUSTED, inside
 from phireside.chains.cost import Cost
+from phireside.errors import RequestError
 from phireside.models.messages import thought_of
 
 Agent = CompiledStateGraph[Any, Any, Any, Any]
@@ -25,7 +28,8 @@ class Step:
     Attributes:
         kind: a thought, an action with its tool and arguments, its observation, the answer, or the approval that the
             agent waits for (go on with `Command(resume={"decisions": [{"type": "approve"}]})`).
-        text: of the thought, observation or answer; for an approval, what it is about.
+        text: of the thought, observation (without the marks around strangers' text) or answer; for an approval, what
+            it is about.
         tool: its name.
         arguments: of the action, or of the one to be approved.
         cost: of the model's call, with its (first) action or its answer.
@@ -49,17 +53,17 @@ def steps(agent: Agent, input: Input, config: RunnableConfig | None = None) -> I
         config: LangChain's, with the `thread_id` if there is a checkpointer.
 
     Raises:
+        RequestError: the text is empty, or the decisions do not fit the approval that waits; nothing was sent then.
         PhiresideError: the model cannot be used.
     """
-    reader = _Reader(agent.get_state(config).values if agent.checkpointer and config else {}, input)
+    reader = _reader(agent.get_state(config) if agent.checkpointer and config else None, input)
     for update in agent.stream(_given(input), config, stream_mode="updates"):
         yield from reader.read(update)
 
 
 async def asteps(agent: Agent, input: Input, config: RunnableConfig | None = None) -> AsyncIterator[Step]:
     """See `steps`."""
-    state = (await agent.aget_state(config)).values if agent.checkpointer and config else {}
-    reader = _Reader(state, input)
+    reader = _reader(await agent.aget_state(config) if agent.checkpointer and config else None, input)
     async for update in agent.astream(_given(input), config, stream_mode="updates"):
         for step in reader.read(update):
             yield step
@@ -67,6 +71,19 @@ async def asteps(agent: Agent, input: Input, config: RunnableConfig | None = Non
 
 def _given(input: Input) -> Any:
     return {"messages": [HumanMessage(input)]} if isinstance(input, str) else input
+
+
+def _reader(state: StateSnapshot | None, input: Input) -> "_Reader":
+    """The reader of what this input makes an agent do, if it may be sent.
+
+    Raises:
+        RequestError: see `steps`.
+    """
+    if isinstance(input, str) and not input.strip():
+        raise RequestError("The question is empty.", hint="Write what the agent is to do.")
+    if isinstance(input, Command) and input.resume is not None and state:
+        check_decisions(state.interrupts, input.resume)
+    return _Reader(state.values if state else {}, input)
 
 
 class _Reader:
@@ -101,7 +118,8 @@ def _steps(message: BaseMessage) -> Iterator[Step]:
     """What a message says that was done."""
     seconds = message.response_metadata.get(SECONDS, 0.0)
     if isinstance(message, ToolMessage):
-        yield Step("observation", message.text, message.name or "", seconds=seconds)
+        text = inside(message.text) if message.response_metadata.get(UNTRUSTED) else message.text
+        yield Step("observation", text, message.name or "", seconds=seconds)
     elif isinstance(message, AIMessage):
         calls = [(call["name"], call["args"]) for call in message.tool_calls]
         calls += [(call["name"] or "", {"": call["args"]}) for call in message.invalid_tool_calls]

@@ -2,10 +2,11 @@
 
 150 one-step problems of SVAMP and 20 of arithmetic (agents_parts/questions.py), each put to all arms in turn. Every arm
 runs in a process of its own: one that crashes or hangs is counted and started again. A step is a call of the model; it
-is malformed if it is neither a call that fits the calculator nor an answer with some text. Counted as well: whether the
-calculator worked something out, whether one of its results was the right number, and whether the final answer is (the
-number behind "answer is", or the last one). Shares have 95 % intervals (Wilson). "Read again" is what a step evaluated
-beyond its new tokens.
+is malformed if it is neither a call that fits the calculator nor an answer with some text; ours are counted as the
+model wrote them, and a turn that ended with an excuse in the place of an answer has no end. Counted as well: whether
+the calculator worked something out, whether one of its results was the right number, and whether the final answer is
+(the number behind "answer is", or the last one). Shares have 95 % intervals (Wilson). "Read again" is what a step
+evaluated beyond its new tokens, with the number of steps that this is known of.
 
 Peers: `create_react_agent` of langchain-classic with `AgentExecutor(handle_parsing_errors=True)` on `LlamaCpp`, and
 `create_agent` on `ChatLlamaCpp`, with the GGUF's template and with llama-cpp-python's for calling functions.

@@ -137,9 +137,17 @@ def model_folder(name: str) -> Path:
             return Path(snapshot_download(name, allow_patterns=list(_FILES)))
     except (OSError, HfHubHTTPError, HFValidationError) as error:
         raise ModelNotFoundError(
-            f"The model {name} is not on this machine and could not be fetched: {str(error).splitlines()[0]:.200}",
+            f"The model {name} is not on this machine and could not be fetched: {_reason(error)}",
             hint="Name a folder, a model on the hub such as BAAI/bge-small-en-v1.5, or starter: it needs no network.",
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    import httpx
+
+    if isinstance(error.__cause__, httpx.TransportError):
+        return "the hub cannot be reached. Is there a network?"
+    return str(error).splitlines()[0][:200]
 
 
 def _packaged() -> Path:

@@ -7,7 +7,9 @@ Knows no searching.
 """
 
 import os
+import stat
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import file_digest
@@ -19,9 +21,10 @@ from phireside.retrieval.chunking import Chunking, chunk
 from phireside.retrieval.database import Database
 from phireside.retrieval.documents import NewChunk, NewDocument, digest, known_vectors, put_document
 from phireside.retrieval.embedder import Embedder, Vectors, as_bytes
-from phireside.retrieval.loading import KINDS, Loaded, load_file
+from phireside.retrieval.loading import KINDS, Loaded, Section, load_file
 from phireside.retrieval.reindexing import BATCH, Guard, Progress
-from phireside.retrieval.values import clean_text, to_json
+from phireside.retrieval.values import to_json
+from phireside.text import clean_text
 
 _TITLE, _SOURCE = 300, 4096  # characters, at most: every hit has them with it
 _SETTLED = 2_000_000_000  # ns: a file that was written more recently may be written again without its time changing
@@ -112,7 +115,8 @@ class Adder:
                 f"A source has {len(long[0])} characters; {_SOURCE} are the most.", hint="Use a shorter one."
             )
         tally = _Tally(len(unique), progress)
-        self._guard.check()
+        if unique:  # else the model need not be loaded
+            self._guard.check()
         batch: list[NewDocument] = []
         for item in unique.values():
             try:
@@ -132,7 +136,7 @@ class Adder:
 
     def _new(self, item: Item) -> NewDocument | None:
         """The document as it is now; None if the base has it so."""
-        size, modified = _stamp(item.path) if item.path else (-1, -1)
+        size, modified = stamp(item.path) if item.path else (-1, -1)
         recipe = digest(f"{self.chunking!r}{item.metadata}".encode())
         with self._database.reading() as connection:
             sql = "SELECT hash, recipe, size, modified FROM documents WHERE source = ?"
@@ -247,9 +251,32 @@ def file_items(paths: Iterable[Path], metadata: Mapping[str, Any]) -> Iterator[I
         yield Item(source_of(path), lambda path=path: load_file(path), lambda path=path: _file_hash(path), path, own)  # type: ignore[misc]
 
 
+def text_item(text: str, source: str, title: str, metadata: Mapping[str, Any]) -> Item:
+    """A text as a document; see `KnowledgeBase.add_text`."""
+    if not isinstance(text, str) or not text.strip():
+        raise KnowledgeError(f"{text!r:.40} is no text.", hint="Give one with a character that is not white space.")
+    text = clean_text(text)
+    found = digest(text.encode())
+    loaded = Loaded(clean_text(title), "text", (Section(text),))
+    key = digest(f"{title}\0{text}".encode("utf-8", "replace"))
+    return Item(clean_text(source) or f"text:{found}", lambda: loaded, lambda: key, None, to_json(metadata))
+
+
 def source_of(path: Path) -> str:
-    r"""A path as text; bytes that are none stand there as \xNN."""
-    return os.fsencode(path.absolute()).decode("utf-8", "backslashreplace")
+    r"""A path as text, absolute and without ".."; bytes that are no text stand there as \xNN."""
+    path = path.absolute()
+    if ".." in path.parts:
+        path = _straight(path)
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _straight(path: Path) -> Path:
+    """Without "..", if that is the same file: behind a link it would be another."""
+    short = Path(os.path.normpath(path))
+    try:
+        return short if path.samefile(short) else path
+    except (OSError, ValueError):
+        return path
 
 
 def files_below(folder: Path) -> tuple[list[Path], list[tuple[str, PhiresideError]]]:
@@ -262,25 +289,33 @@ def files_below(folder: Path) -> tuple[list[Path], list[tuple[str, PhiresideErro
     """
     if not folder.is_dir():
         raise KnowledgeError(f"{folder} is not a folder.", hint="Check the path; a drive may not be connected.")
-    files: list[Path] = []
     failed: list[tuple[str, PhiresideError]] = []
 
     def unread(error: OSError) -> None:
         path = Path(error.filename)
         failed.append((source_of(path), KnowledgeError(f"{path} cannot be read: {error.strerror}.")))
 
+    files = [path for path in _walk(folder, unread) if path.suffix.lower() in KINDS]
+    return files, failed
+
+
+def skipped_below(folder: Path) -> Counter[str]:
+    """How many files of a folder `files_below` leaves out since their kind cannot be loaded, by their suffixes."""
+    suffixes = (path.suffix.lower() for path in _walk(folder, None))
+    return Counter(suffix for suffix in suffixes if suffix not in KINDS)
+
+
+def _walk(folder: Path, unread: Callable[[OSError], None] | None) -> Iterator[Path]:
     for place, folders, names in os.walk(folder, onerror=unread):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        shown = sorted(name for name in names if not name.startswith("."))
-        files += [Path(place, name) for name in shown if Path(name).suffix.lower() in KINDS]
-    return files, failed
+        yield from (Path(place, name) for name in sorted(names) if not name.startswith("."))
 
 
 def gone(known: Iterable[str], folder: Path, seen: Iterable[Path], unread: Iterable[str]) -> list[str]:
     """Sources below a folder whose files are no longer there.
 
     Args:
-        known: sources that the base has.
+        known: sources of the files that the base has; a text may be called as if it were one.
         folder: that was looked at.
         seen: the files found there.
         unread: folders that could not be looked at; what was below them may still be there.
@@ -295,12 +330,18 @@ def gone(known: Iterable[str], folder: Path, seen: Iterable[Path], unread: Itera
     ]
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    """Size and time of change in ns; -1 for a time that says nothing, since the file was written just now."""
+def stamp(path: Path) -> tuple[int, int]:
+    """Size and time of change in ns; -1 for a time that says nothing, since the file was written just now.
+
+    Raises:
+        KnowledgeError: there is no such file, or it cannot be looked at.
+    """
     try:
         found = path.stat()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise _unreadable(path, error) from error
+    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):  # a pipe would be waited for, for ever
+        raise KnowledgeError(f"{clean_text(str(path))} is no file.", hint="Give the path of a file.")
     settled = time.time_ns() - found.st_mtime_ns > _SETTLED
     return found.st_size, found.st_mtime_ns if settled and found.st_mtime_ns >= 0 else -1
 
@@ -314,5 +355,7 @@ def _file_hash(path: Path) -> str:
 
 
 def _unreadable(path: Path, error: Exception) -> KnowledgeError:
+    if path.is_dir():
+        return KnowledgeError(f"{clean_text(str(path))} is a folder.", hint="add_folder reads it.")
     reason = getattr(error, "strerror", None) or error
     return KnowledgeError(f"{clean_text(str(path))} cannot be read: {reason}.", hint="Check the path and your rights.")

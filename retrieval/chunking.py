@@ -15,7 +15,7 @@ from itertools import accumulate
 from typing import Literal
 
 from phireside.errors import SettingsError
-from phireside.retrieval.loading.loaded import BETWEEN, Loaded
+from phireside.retrieval.loading.loaded import BETWEEN, Loaded, Section
 from phireside.retrieval.sentences import paragraphs, sentences
 
 Count = Callable[[str], int]  # tokens of a text
@@ -32,7 +32,8 @@ class Chunking:
 
     Args:
         how: "sentences": as many whole ones as fit; "paragraphs": the same, a chunk ends with a paragraph if it can;
-            "headings": as paragraphs, but never across a heading; "tokens": as many words as fit, the plain window.
+            "headings": as paragraphs, but never across a heading, unless nothing stands under it; "tokens": as many
+            words as fit, the plain window.
         size: tokens in a chunk, at most, with its title.
         overlap: tokens, at most, that a chunk repeats of the end of the one before it.
         title: whether title and headings are put before a chunk where it is embedded and searched (`Chunk.searched`).
@@ -65,8 +66,8 @@ class Chunk:
     Args:
         text: `document.text[start:end]`.
         start, end: characters.
-        heading: see `Section`; of the section in which it begins.
-        page: the same.
+        heading: see `Section`; of the section in which it begins, or the next if that is only a heading.
+        page: of the section in which it begins.
         before: title and heading, if the chunking wants them; ends with a line break.
     """
 
@@ -100,8 +101,9 @@ def chunk(loaded: Loaded, chunking: Chunking, count: Count) -> list[Chunk]:
     for group in groups:
         cutter = _Cutter(text, whole, group, chunking, count)
         for start, end in cutter.cut():
-            section = whole.section_at(start)
-            heading, page = loaded.sections[section].heading, loaded.sections[section].page
+            page = loaded.sections[whole.section_at(start)].page
+            section = whole.with_text(start, end)
+            heading = loaded.sections[section].heading
             found.append(Chunk(text[start:end], start, end, heading, page, whole.before[section]))
     return found
 
@@ -118,17 +120,32 @@ class _Whole:
             if section.heading not in known:
                 known[section.heading] = _before(loaded.title, section.heading, chunking, count)
         self.before = [known[section.heading] for section in loaded.sections]
+        self._bare = [_is_bare(section) for section in loaded.sections]
 
     def section_at(self, position: int) -> int:
         return bisect_right(self.starts, position) - 1
 
+    def with_text(self, start: int, end: int) -> int:
+        """The section in which a chunk begins; if that is a heading alone, the one that the chunk goes on with."""
+        at = self.section_at(start)
+        while self._bare[at] and at + 1 < len(self._sections) and self.starts[at + 1] < end:
+            at += 1
+        return at
+
     def under_one_heading(self) -> list[range]:
+        """A heading alone says nothing that could be searched: it goes with what comes next."""
         headings = [section.heading for section in self._sections]
-        borders = [at for at in range(1, len(headings)) if headings[at] != headings[at - 1]]
+        borders = [at for at in range(1, len(headings)) if headings[at] != headings[at - 1] and not self._bare[at - 1]]
         return [range(a, b) for a, b in zip([0, *borders], [*borders, len(headings)], strict=True)]
 
     def span(self, group: range) -> Span:
         return self.starts[group.start], self.starts[group.stop] - len(BETWEEN)
+
+
+def _is_bare(section: Section) -> bool:
+    """Whether a section is nothing but its heading, as in "# Guide" right before "## Installing"."""
+    name = section.text.strip("# \t\n")
+    return bool(name) and "\n" not in name and section.page is None and section.heading.endswith(name)
 
 
 def _before(title: str, heading: str, chunking: Chunking, count: Count) -> str:

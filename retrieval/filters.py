@@ -24,6 +24,8 @@ _DOCUMENT = {"source": "+source", "title": "+title", "document": "+id"}
 _CHUNK = {"position": "+position", "start": "+start", "end": '+"end"', "heading": "+heading", "page": "+page"}
 BUILT_IN = frozenset(_DOCUMENT) | frozenset(_CHUNK)
 
+_KEYS, _VALUES = 200, 20_000  # at most; SQLite itself takes 500 SELECTs in one, and 32,766 parameters
+
 _ORDER = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 _HINT = 'docs/knowledge.md, "Filters", has them all: text, numbers, True, False, None, lists of these, $gte, …'
 
@@ -32,11 +34,19 @@ def numbers(where: Mapping[str, Any]) -> Sql:
     """A query for the numbers of the chunks that `where` lets through, and its parameters.
 
     Raises:
-        KnowledgeError: a value or an operator that cannot be filtered by.
+        KnowledgeError: a value or an operator that cannot be filtered by, or too many of them.
     """
+    if not isinstance(where, Mapping):
+        raise KnowledgeError(f"The filter is {where!r:.80}.", hint=_HINT)
     parts = [_condition(clean_text(str(key)), wanted) for key, wanted in where.items()]
     if not parts:
         return "SELECT number FROM chunks", []
+    count = sum(len(values) for _, values in parts)
+    if len(parts) > _KEYS or count > _VALUES:
+        raise KnowledgeError(
+            f"The filter has {len(parts)} keys and {count} values with them; {_KEYS} and {_VALUES} are the most.",
+            hint="Give what belongs together one value when you add it, and filter by that.",
+        )
     # Each part in its own SELECT: EXCEPT and UNION inside of them have no precedence in SQLite.
     sql = " INTERSECT ".join(f"SELECT number FROM ({part})" for part, _ in parts)
     return sql, [value for _, values in parts for value in values]

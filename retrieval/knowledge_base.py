@@ -15,10 +15,10 @@ from langchain_core.embeddings import Embeddings
 
 from phireside.errors import KnowledgeError
 from phireside.retrieval import documents as rows
-from phireside.retrieval.adding import Adder, Item, Report, file_items, files_below, gone
+from phireside.retrieval.adding import Adder, Item, Report, file_items, files_below, gone, text_item
 from phireside.retrieval.chunking import Chunking
 from phireside.retrieval.documents import DocumentInfo, digest
-from phireside.retrieval.loading import Loaded, Section, label, load_bytes, load_page
+from phireside.retrieval.loading import label, load_bytes, load_page
 from phireside.retrieval.reindexing import Progress, reindex
 from phireside.retrieval.schema import BASE_FILE
 from phireside.retrieval.store import ChunkStore
@@ -42,15 +42,31 @@ class KnowledgeBase(ChunkStore):
         self._adder = Adder(self._database, self._embedder, self._guard, chunking)
 
     @classmethod
-    def named(cls, name: str, folder: Path, embeddings: Embeddings, *, chunking: Chunking = _DEFAULT_CHUNKING) -> Self:
+    def named(
+        cls,
+        name: str,
+        folder: Path,
+        embeddings: Embeddings,
+        *,
+        create: bool = False,
+        chunking: Chunking = _DEFAULT_CHUNKING,
+    ) -> Self:
         """The base of a name, in a folder of bases (`settings.bases_dir`).
 
         Args:
             name: 1 to 64 letters, digits, spaces, and `_ . -`, beginning with a letter or digit.
             folder: in which each base has a folder of its own.
             embeddings, chunking: as for the class.
+            create: whether to make it if there is none. Without it a misspelled name is an error and no new base.
+
+        Raises:
+            KnowledgeError: the name cannot be one, or there is no such base.
         """
-        return cls(base_folder(name, folder), embeddings, chunking=chunking)
+        place = base_folder(name, folder)
+        if not create and name not in (names := base_names(folder)):
+            known = f"; there are: {', '.join(names)}" if names else ""
+            raise KnowledgeError(f"There is no base {name!r}{known}.", hint="Pass create=True to make one.")
+        return cls(place, embeddings, chunking=chunking)
 
     @property
     def chunking(self) -> Chunking:
@@ -79,7 +95,7 @@ class KnowledgeBase(ChunkStore):
             metadata: as for `add_file`.
             progress: called after each document with done, total, source.
         """
-        return self._added(file_items(map(Path, paths), metadata or {}), progress)
+        return self.add_items(file_items(map(Path, paths), metadata or {}), progress)
 
     def add_folder(
         self, folder: Path, metadata: Mapping[str, Any] | None = None, progress: Progress | None = None
@@ -92,9 +108,9 @@ class KnowledgeBase(ChunkStore):
         """
         folder = Path(folder)
         files, unread = files_below(folder)
-        report = self._added(file_items(files, metadata or {}), progress)
+        report = self.add_items(file_items(files, metadata or {}), progress)
         with self._database.reading() as connection:
-            known = [source for (source,) in connection.execute("SELECT source FROM documents")]
+            known = [source for (source,) in connection.execute("SELECT source FROM documents WHERE size >= 0")]
         lost = gone(known, folder, files, [source for source, _ in unread])
         removed = sum(self.remove(source) for source in lost)
         return Report(
@@ -112,14 +128,7 @@ class KnowledgeBase(ChunkStore):
             title: its title.
             metadata: as for `add_file`.
         """
-        text = clean_text(text)
-        found = digest(text.encode())
-        source = clean_text(source) or f"text:{found}"
-        loaded = Loaded(clean_text(title), "text", (Section(text),))
-        return self._one(
-            Item(source, lambda: loaded, lambda: digest(f"{title}\0{text}".encode("utf-8", "replace")), None,
-                 to_json(metadata or {}))
-        )  # fmt: skip
+        return self._one(text_item(text, source, title, metadata or {}))
 
     def add_page(self, url: str, metadata: Mapping[str, Any] | None = None) -> Report:
         """Fetch a page from the web and add what it says, if that is new or changed."""
@@ -138,6 +147,18 @@ class KnowledgeBase(ChunkStore):
         found = digest(data)
         own = to_json({"name": label(name), **(metadata or {})})
         return self._one(Item(f"upload:{found}", lambda: load_bytes(name, data), lambda: found, None, own))
+
+    def add_items(self, items: Iterable[Item], progress: Progress | None = None) -> Report:
+        """Add documents of any origin together; those that cannot be read are in the report.
+
+        Args:
+            items: see `phireside.retrieval.adding`.
+            progress: as for `add_files`.
+        """
+        report = self._adder.add(items, progress)
+        self._scrub()
+        self.write_index()
+        return report
 
     def remove(self, source: str) -> bool:
         """Remove the document from a source; whether there was one."""
@@ -167,15 +188,9 @@ class KnowledgeBase(ChunkStore):
         return done
 
     def _one(self, item: Item) -> Report:
-        report = self._added([item], None)
+        report = self.add_items([item])
         for _, error in report.failed:
             raise error
-        return report
-
-    def _added(self, items: Iterable[Item], progress: Progress | None) -> Report:
-        report = self._adder.add(items, progress)
-        self._scrub()
-        self.write_index()
         return report
 
 

@@ -21,7 +21,7 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStore
 
-from phireside.errors import KnowledgeError, NotSupportedError, RequestError
+from phireside.errors import KnowledgeError, NotSupportedError, PhiresideError, RequestError
 from phireside.retrieval.feedback import PASSAGES, rocchio
 from phireside.retrieval.fusion import Ranking, Vectors, diverse, reciprocal_rank_fusion
 from phireside.retrieval.widening import widened
@@ -80,11 +80,13 @@ class Search:
 
     def __post_init__(self) -> None:
         for name, least in (("k", 1), ("pool", 1), ("reranked", 1), ("neighbours", 0)):
-            if getattr(self, name) < least:
-                raise RequestError(f"{name} is {getattr(self, name)}.", hint=f"It must be {least} or more.")
-        if not 0 <= self.diversity <= 1 or not -1 <= (self.threshold or 0) <= 1:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise RequestError(f"{name} is {value!r}.", hint=f"It must be a whole number, {least} or more.")
+        numbers = (self.diversity, 0 if self.threshold is None else self.threshold)
+        if not all(isinstance(each, int | float) for each in numbers) or not 0 <= numbers[0] <= 1 >= abs(numbers[1]):
             raise RequestError(
-                f"diversity is {self.diversity}, threshold {self.threshold}.",
+                f"diversity is {self.diversity!r}, threshold {self.threshold!r}.",
                 hint="diversity is 0 to 1; threshold is a cosine, -1 to 1, or None.",
             )
         if self.stages is not None:
@@ -138,18 +140,23 @@ class Trace:
 _DEFAULT = Search()
 
 
-def search(base: VectorStore | Base, query: str, how: Search = _DEFAULT) -> list[Hit]:
+def search(base: VectorStore | Base, query: str, how: Search = _DEFAULT, *, k: int | None = None) -> list[Hit]:
     """The passages that answer a query best; [] is an answer.
 
     Args:
         base: a `KnowledgeBase`, or any LangChain `VectorStore`, whose own order is the dense stage.
         query: any text.
         how: see `Search`.
+        k: most hits, instead of `how.k`.
 
     Raises:
+        RequestError: k is below 1.
         NotSupportedError: something is asked for that this store does not have.
         KnowledgeError: the base cannot be searched.
     """
+    how = how if k is None else replace(how, k=k)
+    if not isinstance(query, str):
+        raise RequestError(f"The query is {query!r:.40}.", hint="Give a text.")
     if not query.strip():
         return []
     found = trace(base, query, how)
@@ -223,21 +230,35 @@ def _others_stage(store: VectorStore, query: str, how: Search, found: Trace) -> 
             f"{type(store).__name__} has dense search only; {', '.join(wanted)} cannot be had of it.",
             hint="Leave it out, or use a phireside.retrieval.KnowledgeBase.",
         )
-    kept = {"filter": how.where} if how.where else {}
     count = max(how.k, how.reranked) if how.rerank else how.k
 
     def dense() -> Ranking:
-        pairs = store.similarity_search_with_score(query, k=count, **kept)
-        found.documents = {str(each.id or at): each for at, (each, _) in enumerate(pairs)}
+        pairs = _asked(store, query, count, how.where)
+        found.documents = {str(at): each for at, (each, _) in enumerate(pairs)}  # its ids may be missing, or equal
         return [(each, float(score)) for each, (_, score) in zip(found.documents, pairs, strict=True)]
 
     found.run("dense", dense)
 
 
+def _asked(store: VectorStore, query: str, k: int, where: Where | None) -> list[tuple[Document, float]]:
+    name, kept = type(store).__name__, {"filter": where} if where else {}
+    try:
+        return store.similarity_search_with_score(query, k=k, **kept)
+    except PhiresideError:
+        raise
+    except NotImplementedError as error:
+        raise NotSupportedError(
+            f"{name} has no search with scores.", hint="Use a phireside.retrieval.KnowledgeBase."
+        ) from error
+    except Exception as error:  # a store of another library raises what it likes
+        hint = "It was given where as its filter; its documentation says what that may be." if where else ""
+        raise KnowledgeError(f"{name} cannot be searched: {type(error).__name__}: {error}", hint=hint) from error
+
+
 def _reranked(base: VectorStore | Base, query: str, how: Search, found: Trace, judge: BaseCrossEncoder) -> Ranking:
     """The first ones in the reranker's order. Those that it did not see are left out."""
     ids = [each for each, _ in found.last[: max(how.reranked, how.k)]]
-    documents = found.documents or {str(each.id): each for each in base.get_by_ids(ids)}
+    documents = {str(each.id): each for each in base.get_by_ids(ids)} if isinstance(base, Base) else found.documents
     there = [each for each in ids if each in documents]
     scores = judge.score([(query, passage_text(documents[each])) for each in there]) if there else []
     return sorted(zip(there, map(float, scores), strict=True), key=lambda hit: -hit[1])  # equal ones stay as they are
@@ -288,7 +309,8 @@ def passage_text(document: Document) -> str:
 def _check_stages(stages: Sequence[str]) -> None:
     unknown = [each for each in stages if each not in STAGES]
     if unknown or not stages or ("feedback" in stages and "dense" not in stages):
+        alone = f"{', '.join(stages) or 'No stage'} cannot be searched alone."
         raise RequestError(
-            f"The stages are {tuple(stages)!r}.",
+            f"There is no stage {unknown[0]!r}." if unknown else alone,
             hint=f"Choose among {', '.join(STAGES)}; feedback needs dense; dense and keyword together are hybrid.",
         )

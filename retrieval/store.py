@@ -367,6 +367,8 @@ def _chunks(
         raise KnowledgeError(
             f"There are {len(texts)} texts, {len(given)} metadata and {len(names)} ids.", hint="Give one for each text."
         )
+    if bad := [each for each in (*texts, *(name or "" for name in names)) if not isinstance(each, str)]:
+        raise KnowledgeError(f"{bad[0]!r:.40} is no text.", hint="Texts and ids are texts; str(…) makes one.")
     return [
         NewChunk(clean_text(name or uuid.uuid4().hex), clean_text(text), to_json(metadata or {}))
         for name, text, metadata in zip(names, texts, given, strict=True)

@@ -12,8 +12,10 @@ from typing import Annotated, Any
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.tools import BaseTool, tool
+from langchain_core.vectorstores import VectorStore
 
 from phireside.errors import PhiresideError, SettingsError, ToolError
+from phireside.retrieval.retriever import passage_key, retriever_of
 
 QUERY = r'[^\x00-\x1f\x7f"\\]{2,150}'
 _LONGEST_QUERY, _SOURCE = 400, 120  # characters
@@ -23,7 +25,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def knowledge(
-    retriever: BaseRetriever | None = None,
+    retriever: BaseRetriever | VectorStore | None = None,
     name: str = "knowledge",
     *,
     description: str = "Searches the person's documents. Returns passages with their numbers.",
@@ -37,7 +39,7 @@ def knowledge(
     200 are remembered.
 
     Args:
-        retriever: any of LangChain's.
+        retriever: a `KnowledgeBase`, or any of LangChain's retrievers and vector stores.
         name: for a model that has several bases to choose from.
         description: what the documents are about; the model reads it.
         documents: instead of a retriever: texts by their sources. A passage is found by the words it shares with the
@@ -51,12 +53,13 @@ def knowledge(
 
     Raises:
         SettingsError: there are both documents and a retriever, or neither, or a number is below 1.
+        RequestError: the retriever is none.
     """
     if (retriever is None) == (documents is None):
         raise SettingsError("knowledge needs a retriever, or documents.", hint="Give one of the two.")
     if passages < 1 or longest < 1:
         raise SettingsError(f"passages is {passages} and longest {longest}.", hint="Both must be at least 1.")
-    found = retriever if retriever is not None else WordRetriever.of(documents or {})
+    found = retriever_of(retriever) if retriever is not None else WordRetriever.of(documents or {})
     numbers = Numbers()
 
     def search(query: Annotated[str, "a few words"]) -> tuple[str, list[dict[str, Any]]]:
@@ -81,7 +84,7 @@ class Numbers:
 
     def of(self, passage: Document) -> int:
         """The number of a passage."""
-        key = passage.id or passage.page_content
+        key = passage_key(passage)
         if key not in self._known:
             self._last += 1
             self._known[key] = self._last
@@ -124,14 +127,26 @@ def _asked(retriever: BaseRetriever, query: str) -> list[Document]:
         return [hit for hit in retriever.invoke(query) if hit.page_content.strip()]
     except PhiresideError as error:
         raise ToolError(f"The documents cannot be searched: {error.message}", hint=error.hint) from error
+    except Exception as error:  # a retriever of another library raises what it likes
+        raise ToolError(
+            f"The documents cannot be searched: {type(error).__name__}: {error!s:.200}.",
+            hint="Answer without them, and say so.",
+        ) from error
 
 
 def _row(hit: Document) -> dict[str, Any]:
     where = str(hit.metadata.get("title") or hit.metadata.get("source") or "")
     page = hit.metadata.get("page")
-    source = " ".join(_CONTROL.sub(" ", where).split())[:_SOURCE] + (f", page {page}" if page else "")
-    text = _CONTROL.sub(" ", hit.page_content).strip()
-    return {"source": source, "text": re.sub(r"\[([0-9]+)\]", r"(\1)", text), "metadata": dict(hit.metadata)}
+    source = _line(where) + (f", page {_line(str(page))}" if page else "")
+    return {"source": source, "text": _harmless(hit.page_content).strip(), "metadata": dict(hit.metadata)}
+
+
+def _line(text: str) -> str:
+    return " ".join(_harmless(text).split())[:_SOURCE]
+
+
+def _harmless(text: str) -> str:
+    return re.sub(r"\[([0-9]+)\]", r"(\1)", _CONTROL.sub(" ", text))
 
 
 def _text(rows: list[dict[str, Any]], longest: int) -> str:

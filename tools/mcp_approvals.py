@@ -132,7 +132,7 @@ class Approvals:
             return True
         offer = _offer(server, tool, wanted, before is not None)
         if self._approve is None:
-            raise ToolError(f"{offer.why}.", hint="Approve it: docs/tools.md, MCP.")
+            raise ToolError(f"{offer.why}.", hint="Run `phireside approve FILE`; in a program see docs/tools.md, MCP.")
         if not self._approve(offer):
             return False
         entry = self._kept.setdefault(server.fingerprint, {"name": server.name, "tools": {}})

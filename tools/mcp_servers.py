@@ -45,6 +45,8 @@ class Server(BaseModel):
     def _one(self) -> Self:
         if bool(self.command) == bool(self.url):
             raise ValueError("a server has either a command or a url")
+        if self.url and not self.disabled and not self.url.startswith(("http://", "https://", "${")):
+            raise ValueError(f"the url {self.url[:80]!r} does not begin with http:// or https://")
         if (self.type == "stdio") == bool(self.url) and self.type:
             raise ValueError(f"its type is {self.type}, which does not fit")
         return self

@@ -1,22 +1,26 @@
 """The final answer gives the last result: where the model's own answer does not, it is put in its place.
 
 Small models work a number out with a tool, and then say another one. Only results that are a number, with or without a
-unit, are bound. What strangers wrote stands between marks (`untrusted.py`), and so is never one.
+unit, are bound. What strangers wrote stands between marks (`untrusted.py`), and so is never one. Where the last step
+has several results, nobody knows which of them is the answer; an answer without a number may be right ("Yes, it is.").
 """
 
 import re
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 from langchain.agents.middleware.types import ModelRequest, ModelResponse
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
 from phireside.agents.policies.plan import ModelPlan, ModelPolicy
+from phireside.agents.policies.repeated_calls import AGAIN
 from phireside.agents.policies.turn import turn_of
 
 SAID = "said"
 """Key in the `response_metadata` of an answer that was replaced: what the model had said."""
 
+_THOUSANDS = re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))")
 _SIGNED = re.compile(r"(?<![\w.])-?[0-9]+(?:\.[0-9]+)?")
 _AMOUNT = re.compile(r"-?[0-9]+(\.[0-9]+)?( [A-Za-z°/ ]{1,40})?")
 
@@ -34,17 +38,23 @@ class BoundAnswer(ModelPolicy):
 
 
 def last_amount(messages: Sequence[BaseMessage]) -> str | None:
-    """The last result of this turn, if it is a number."""
-    results = [each for each in turn_of(messages) if isinstance(each, ToolMessage) and each.status != "error"]
-    text = results[-1].text.strip() if results else ""
+    """The result of this turn's last step that has any, if it is one number."""
+    steps: list[list[str]] = [[]]
+    for message in turn_of(messages):
+        if isinstance(message, AIMessage):
+            steps.append([])
+        elif isinstance(message, ToolMessage) and message.status != "error":
+            steps[-1].append(message.text)
+    last = next((each for each in reversed(steps) if each), [])
+    text = last[0].removeprefix(AGAIN).strip() if len(last) == 1 else ""
     return text if _AMOUNT.fullmatch(text) else None
 
 
 def _bound(message: BaseMessage, amount: str) -> BaseMessage:
     if not isinstance(message, AIMessage) or message.tool_calls or message.invalid_tool_calls:
         return message
-    said = message.text.strip()
-    if not said or _SIGNED.findall(said.replace(",", ""))[-1:] == [amount.split(" ")[0]]:
+    said = {Decimal(each) for each in _SIGNED.findall(_THOUSANDS.sub("", message.text))}
+    if not said or Decimal(amount.split(" ")[0]) in said:
         return message
     metadata = {**message.response_metadata, SAID: message.text}
     return message.model_copy(update={"content": f"The answer is {amount}.", "response_metadata": metadata})

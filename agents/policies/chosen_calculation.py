@@ -5,13 +5,16 @@ question, behind worked examples, in one pass of `ChatGGUF`; the most probable b
 decides digit by digit, and a bad first digit cannot be taken back; here whole calculations are compared. Nothing is
 generated.
 
-A question with two numbers or more, and no formula in it (`17 * 23`, `15%`), counts as a word problem. All else is the
-model's, and so are all later steps; models without scores are asked as always.
+A question with two numbers or more, and no formula (`17 * 23`, `15%`) or sign (`-5`) in it, counts as a word problem.
+All else is the model's, and so are all later steps, and a question that with the worked examples does not fit into the
+context; models without scores are asked as always.
 """
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import exp
 from typing import Any
 
@@ -21,9 +24,10 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.tools import BaseTool
 from langchain_core.utils.uuid import uuid7
 
-from phireside.agents.policies.numbers import calculations, numbers_in
+from phireside.agents.policies.numbers import calculations, negatives_in, numbers_in
 from phireside.agents.policies.turn import calls_of, turn_of
 from phireside.agents.policies.worked_problems import WORKED
+from phireside.errors import ContextOverflowError
 from phireside.models import ChatGGUF, Score
 
 PROBABILITY = "probability"
@@ -62,7 +66,10 @@ class ChosenCalculation(AgentMiddleware[Any, Any, Any]):
         if problem is None or not isinstance(request.model, ChatGGUF):
             return handler(request)
         signal = request.model_settings.get("stop_signal")
-        scores = request.model.score(problem.messages, problem.options, whole=True, signal=signal)
+        try:
+            scores = request.model.score(problem.messages, problem.options, whole=True, signal=signal)
+        except ContextOverflowError:
+            return handler(request)
         return self._step(request.model, problem, scores)
 
     async def awrap_model_call(
@@ -72,7 +79,15 @@ class ChosenCalculation(AgentMiddleware[Any, Any, Any]):
         problem = self._problem(request)
         if problem is None or not isinstance(request.model, ChatGGUF):
             return await handler(request)
-        scores = await request.model.ascore(problem.messages, problem.options, whole=True)
+        signal = request.model_settings.get("stop_signal")
+        try:
+            if signal:  # `ascore` has one of its own, which a limit in seconds does not set
+                work = partial(request.model.score, problem.messages, problem.options, whole=True, signal=signal)
+                scores = await asyncio.to_thread(work)
+            else:
+                scores = await request.model.ascore(problem.messages, problem.options, whole=True)
+        except ContextOverflowError:
+            return await handler(request)
         return self._step(request.model, problem, scores)
 
     def _problem(self, request: ModelRequest[Any]) -> "_Problem | None":
@@ -81,7 +96,8 @@ class ChosenCalculation(AgentMiddleware[Any, Any, Any]):
         if not turn or not isinstance(turn[0], HumanMessage) or calls_of(request.messages):
             return None
         text = turn[0].text
-        options = [] if _FORMULA.search(text) else calculations(numbers_in(text)[:_MOST_NUMBERS])
+        wordless = _FORMULA.search(text) or negatives_in(text)
+        options = [] if wordless else calculations(numbers_in(text)[:_MOST_NUMBERS])
         callable_now = request.tool_choice != "none" and self._tool not in request.model_settings.get("barred", ())
         bound = any(isinstance(each, BaseTool) and each.name == self._tool for each in request.tools)
         return _Problem([*self._before, turn[0]], options) if options and bound and callable_now else None

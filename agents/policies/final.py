@@ -7,11 +7,14 @@ from langchain.agents.middleware.types import ModelRequest, ModelResponse
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
 from phireside.agents.policies.turn import turn_of
-from phireside.agents.policies.untrusted import UNTRUSTED
+from phireside.agents.policies.untrusted import UNTRUSTED, unmarked
 from phireside.models import ChatGGUF
 
 ENDED_BY = "ended_by"
 """Key in the last answer's `response_metadata`, if a policy made it the last: which one."""
+
+EXCUSE = "I could not finish: "
+"""How an answer of ours begins, in the place of a model that says nothing."""
 
 _SHOWN = 300  # characters of the last result in an answer of ours
 
@@ -25,6 +28,14 @@ def forced(request: ModelRequest[Any]) -> ModelRequest[Any]:
     if isinstance(request.model, ChatGGUF):
         return request.override(tool_choice="none") if request.tools else request
     return request.override(tools=[], tool_choice=None)
+
+
+def for_a_person(message: BaseMessage) -> BaseMessage:
+    """An answer without what is not for its reader: marks of strangers' text, and a call that was only written down."""
+    if not isinstance(message, AIMessage) or message.tool_calls or message.invalid_tool_calls:
+        return message
+    text = unmarked(message.text).partition("\nAction:")[0]
+    return message if text == message.text else message.model_copy(update={"content": text})
 
 
 def closed(response: ModelResponse[Any], by: str, why: str, messages: Sequence[BaseMessage]) -> ModelResponse[Any]:
@@ -51,7 +62,7 @@ def closed(response: ModelResponse[Any], by: str, why: str, messages: Sequence[B
 def excuse(why: str, messages: Sequence[BaseMessage]) -> str:
     """What to say in the place of a model that says nothing: why, and the last result."""
     results = [each for each in turn_of(messages) if isinstance(each, ToolMessage) and each.status != "error"]
-    text = f"I could not finish: {why}."
+    text = f"{EXCUSE}{why}."
     if not results or results[-1].response_metadata.get(UNTRUSTED):  # a stranger's words must not become ours
         return text
     shown = results[-1].text.strip()

@@ -6,6 +6,8 @@ LangChain's `ModelCallLimitMiddleware` ends a turn with a note of its own in the
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import takewhile
+from math import inf
 from typing import Annotated, Any, NotRequired
 
 from langchain.agents.middleware.types import (
@@ -17,12 +19,12 @@ from langchain.agents.middleware.types import (
     PrivateStateAttr,
 )
 from langchain_core.exceptions import ContextOverflowError as LangChainOverflowError
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.messages.utils import count_tokens_approximately
 from langgraph.channels.untracked_value import UntrackedValue
 from langgraph.types import Command
 
-from phireside.agents.policies.final import closed, forced
+from phireside.agents.policies.final import closed, for_a_person, forced
 from phireside.agents.policies.plan import adrive, drive
 from phireside.agents.policies.threads import LeftRunningError, awithin, within
 from phireside.agents.policies.turn import turn_of
@@ -50,7 +52,7 @@ class Limits:
         observation_tokens: of a tool's result, as much as the model sees at once.
 
     Raises:
-        RequestError: one is not positive.
+        RequestError: one is no number, or not positive.
     """
 
     steps: int = 8
@@ -61,27 +63,40 @@ class Limits:
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            if (value := getattr(self, each.name)) is not None and not value > 0:
-                raise RequestError(f"The limit {each.name} is {value}, but must be more than 0.")
+            value = getattr(self, each.name)
+            if value is None and each.name in ("seconds", "tokens"):
+                continue
+            kind = float | int if each.name.endswith("seconds") else int
+            if isinstance(value, bool) or not isinstance(value, kind) or not 0 < value < inf:
+                wanted = "a number" if each.name.endswith("seconds") else "a whole number"
+                raise RequestError(f"The limit {each.name} is {value!r:.40}, but must be {wanted} of more than 0.")
 
 
 class RunState(AgentState[Any]):
     """An agent's state, with what the present turn has taken.
 
-    `run_started` is not saved: a turn that waited for approval is given its seconds anew.
+    `run_started` is of this process's clock, and not saved. A turn that waited for approval goes on from `run_seconds`,
+    which it had taken when the model had last answered.
     """
 
     run_steps: NotRequired[Annotated[int, PrivateStateAttr]]
     run_tokens: NotRequired[Annotated[int, PrivateStateAttr]]
+    run_seconds: NotRequired[Annotated[float, PrivateStateAttr]]
     run_started: NotRequired[Annotated[float, UntrackedValue, PrivateStateAttr]]
 
 
 def seconds_left(state: Mapping[str, Any], limits: Limits) -> float | None:
-    """Until the turn's limit; None = there is none. The first call of a turn begins it."""
-    if limits.seconds is None:
-        return None
-    started: float = state.get("run_started", time.monotonic())
-    return limits.seconds - (time.monotonic() - started)
+    """Until the turn's limit; None = there is none."""
+    return None if limits.seconds is None else limits.seconds - (time.monotonic() - _started(state))
+
+
+def _started(state: Mapping[str, Any]) -> float:
+    """When the turn began; after an approval, when it would have begun without the time that a person took."""
+    if "run_started" in state:
+        return float(state["run_started"])
+    results = list(takewhile(lambda each: isinstance(each, ToolMessage), reversed(state.get("messages", []))))
+    tools = max((each.response_metadata.get(SECONDS, 0.0) for each in results), default=0.0)  # they run side by side
+    return time.monotonic() - float(state.get("run_seconds", 0.0)) - float(tools)
 
 
 @dataclass
@@ -95,7 +110,7 @@ class _Run:
         self._begun = time.monotonic()
         self.steps: int = self.state.get("run_steps", 0)
         self.tokens: int = self.state.get("run_tokens", 0)
-        self.started: float = self.state.get("run_started", self._begun)
+        self.started = _started(self.state)
 
     def reached(self) -> tuple[str, str] | None:
         """Which limit the next call would exceed if it were not the last, by name and in words."""
@@ -127,13 +142,16 @@ class _Run:
         """A call has ended: the response with its time."""
         self.steps += 1
         seconds = round(time.monotonic() - self._begun, 4)
-        result = [_with_seconds(each, seconds) for each in response.result]
+        result = [_with_seconds(for_a_person(each), seconds) for each in response.result]
         self.tokens += sum(_tokens(each) for each in result if isinstance(each, AIMessage))
         return ModelResponse(result, response.structured_response)
 
     def report(self, response: ModelResponse[Any]) -> ExtendedModelResponse[Any]:
         """The response, with the new state."""
-        update = {"run_steps": self.steps, "run_tokens": self.tokens, "run_started": self.started}
+        taken = time.monotonic() - self.started
+        update = {
+            "run_steps": self.steps, "run_tokens": self.tokens, "run_seconds": taken, "run_started": self.started
+        }  # fmt: skip
         return ExtendedModelResponse(response, Command(update=update))
 
 
@@ -163,7 +181,7 @@ class TurnLimits(AgentMiddleware[Any, Any, Any]):
 
     def before_agent(self, state: Any, runtime: Any) -> dict[str, Any]:  # noqa: ARG002
         """A new turn begins."""
-        return {"run_steps": 0, "run_tokens": 0, "run_started": time.monotonic()}
+        return {"run_steps": 0, "run_tokens": 0, "run_seconds": 0.0, "run_started": time.monotonic()}
 
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]

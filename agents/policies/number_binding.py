@@ -4,7 +4,8 @@ With `ChatGGUF` the calculator's input is decoded under a grammar that is made f
 then. The prompt stays the same, so nothing is read again. Of other models, a calculation with a foreign number is
 refused: that becomes an observation. With fewer than two numbers nothing is bound.
 
-For sums and the like: the grammar has `+ - * /`, brackets and percents, and no units, dates, powers or functions.
+For sums and the like: the grammar has `+ - * /`, brackets and percents, and no units, dates, powers or functions. A
+number that stood somewhere with a sign can be written as `(-5)`; a refusal does not look at signs.
 """
 
 import json
@@ -14,7 +15,7 @@ from typing import Any
 from langchain.agents.middleware.types import ModelRequest, ToolCallRequest
 from langchain_core.tools import BaseTool
 
-from phireside.agents.policies.numbers import known_numbers, numbers_in
+from phireside.agents.policies.numbers import known_negatives, known_numbers, literals_in
 from phireside.agents.policies.plan import ModelPlan, ModelPolicy, ToolPlan, ToolPolicy
 from phireside.agents.policies.turn import calls_of
 from phireside.errors import ToolError
@@ -46,14 +47,15 @@ class NumberBinding(ModelPolicy, ToolPolicy):
         if not isinstance(request.model, ChatGGUF):
             return (yield request)
         percents = any("%" in each.text or "percent" in each.text for each in request.messages if each.type == "human")
-        grammar = {"lark": bound_grammar(numbers, percents=percents)}
+        negatives = known_negatives(request.messages)[-_MOST:]
+        grammar = {"lark": bound_grammar(numbers, negatives, percents=percents)}
         return (yield request.override(tools=[self._with(grammar, each) for each in request.tools]))
 
     def tool_call(self, request: ToolCallRequest) -> ToolPlan:
         """See `ToolPolicy`."""
         call = request.tool_call
         known = {float(each) for each in known_numbers(request.state["messages"])}
-        used = numbers_in(str(call["args"].get(self._argument, ""))) if call["name"] == self._tool else []
+        used = literals_in(str(call["args"].get(self._argument, ""))) if call["name"] == self._tool else []
         foreign = [each for each in used if len(known) > 1 and float(each) not in known]
         if foreign:
             raise ToolError(
@@ -75,18 +77,25 @@ class NumberBinding(ModelPolicy, ToolPolicy):
         return tool.model_copy(update={"metadata": {**metadata, "grammars": grammars}})
 
 
-def bound_grammar(numbers: Sequence[str], *, percents: bool = False) -> str:
+def bound_grammar(numbers: Sequence[str], negatives: Sequence[str] = (), *, percents: bool = False) -> str:
     """Lark text of the calculations with these numbers.
 
     Args:
         numbers: those that there are, at least one.
+        negatives: those that may be written with a sign, in brackets, as well.
         percents: whether each may be one of hundredths as well, `80 + 15%` and `15% of 80`.
     """
     percent = ' | NUMBER "%"' if percents else ""
     rules = [
         "start: operand (OPERATOR operand){1,4}" + (' | NUMBER "%" " of " NUMBER' if percents else ""),
-        f'operand: NUMBER{percent} | "(" NUMBER (OPERATOR NUMBER){{1,3}} ")"',
+        f'operand: number{percent} | "(" number (OPERATOR number){{1,3}} ")"',
         'OPERATOR: " + " | " - " | " * " | " / "',
-        f"NUMBER: {' | '.join(json.dumps(each) for each in dict.fromkeys(numbers))}",
+        f"NUMBER: {_any(numbers)}",
+        "number: NUMBER" + (" | NEGATIVE" if negatives else ""),
+        *([f"NEGATIVE: {_any([f'(-{each})' for each in negatives])}"] if negatives else []),
     ]
     return "\n".join(rules) + "\n"
+
+
+def _any(texts: Sequence[str]) -> str:
+    return " | ".join(json.dumps(each) for each in dict.fromkeys(texts))

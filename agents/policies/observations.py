@@ -1,6 +1,7 @@
 """Observations no longer than an agent has room for; the same call again reads on.
 
-No tool of its own: it would stand in every prompt, and a small model confuses tools that it does not need.
+No tool of its own: it would stand in every prompt, and a small model confuses tools that it does not need. A result
+with images or files is left as it is, however long its text.
 """
 
 from collections.abc import Callable
@@ -10,14 +11,14 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import ToolMessage
 
 from phireside.agents.policies.plan import ToolPlan, ToolPolicy, each_message
-from phireside.agents.policies.turn import UNREAD, earlier
+from phireside.agents.policies.turn import READ, UNREAD, earlier, left_to_read
 from phireside.models import ChatGGUF
 
 READ_ON = "\n[… The same call again reads on.]"
 
 _MOST_CHARACTERS = 16  # of a token, on average: more are not looked at
 _CHARACTERS = 4  # of a token, for models that do not count
-_KEPT = 200_000  # characters to read on in
+_KEPT = 200_000  # characters to read on in; a checkpointer saves them with each step
 
 
 class Observations(ToolPolicy):
@@ -35,10 +36,16 @@ class Observations(ToolPolicy):
     def tool_call(self, request: ToolCallRequest) -> ToolPlan:
         """See `ToolPolicy`."""
         call = request.tool_call
-        before = earlier(request.state["messages"], call)
-        if before and (rest := before[-1].unread):
-            return self.shortened(ToolMessage(rest, name=call["name"], tool_call_id=call["id"] or ""))
+        if there := left_to_read(earlier(request.state["messages"], call)):
+            return self._next_part(*there, call["id"] or "")
         return each_message((yield request), self.shortened)
+
+    def _next_part(self, first: ToolMessage, read: int, call_id: str) -> ToolMessage:
+        rest = first.response_metadata[UNREAD][read:]
+        end = self._fitting(rest)
+        text = rest if end == len(rest) else rest[:end].rstrip() + READ_ON
+        metadata = {READ: read + end}
+        return ToolMessage(text, name=first.name, tool_call_id=call_id, status=first.status, response_metadata=metadata)
 
     def shortened(self, message: ToolMessage) -> ToolMessage:
         """The observation's beginning, with the rest in its `response_metadata`."""
@@ -48,7 +55,10 @@ class Observations(ToolPolicy):
         text = message.text
         if (end := self._fitting(text)) == len(text):
             return message
-        metadata = {**message.response_metadata, UNREAD: text[end : end + _KEPT]}
+        rest, lost = text[end : end + _KEPT], len(text) - end - _KEPT
+        if lost > 0:
+            rest += f"\n[… {lost} more characters were not kept.]"
+        metadata = {**message.response_metadata, UNREAD: rest}
         return message.model_copy(update={"content": text[:end].rstrip() + READ_ON, "response_metadata": metadata})
 
     def _fitting(self, text: str) -> int:

@@ -15,7 +15,7 @@ from langchain_core.tools import BaseTool
 
 from phireside.agents.policies.final import closed, forced
 from phireside.agents.policies.plan import ModelPlan, ModelPolicy, ToolPlan, ToolPolicy, each_message
-from phireside.agents.policies.turn import RAN, REPEATED, Call, calls_of, earlier, is_run
+from phireside.agents.policies.turn import RAN, REPEATED, Call, calls_of, earlier, is_run, left_to_read
 from phireside.agents.policies.untrusted import UNTRUSTED
 from phireside.models import ChatGGUF
 
@@ -39,7 +39,7 @@ class RepeatedCalls(ModelPolicy, ToolPolicy):
         """See `ToolPolicy`."""
         call, messages = request.tool_call, request.state["messages"]
         before = earlier(messages, call)
-        if is_run(messages, call) or before[-1].unread:
+        if is_run(messages, call) or left_to_read(before):
             return each_message((yield request), _ran)
         return _again(before, request)
 

@@ -23,7 +23,7 @@ class ToolErrors(ToolErrorMiddleware, ModelPolicy):
         super().__init__(observation)
 
     def model_call(self, request: Any) -> ModelPlan:
-        """See `ModelPolicy`: gives an id to each broken call, so that it can be answered."""
+        """See `ModelPolicy`: gives each call an id of its own, so that it can be answered."""
         response = yield request
         return ModelResponse([_with_ids(each) for each in response.result], response.structured_response)
 
@@ -52,16 +52,18 @@ def observation(error: Exception, request: ToolCallRequest) -> str:
 
 
 def _with_ids(message: BaseMessage) -> BaseMessage:
-    """An answer is known by its call's id, which some models leave out."""
-    if not isinstance(message, AIMessage) or all(
-        call["id"] for call in (*message.tool_calls, *message.invalid_tool_calls)
-    ):
+    """An answer is known by its call's id, which some models leave out or give to several calls."""
+    if not isinstance(message, AIMessage):
         return message
-    given = {
-        kind: [{**call, "id": call["id"] or f"call_{uuid7().hex}"} for call in getattr(message, kind)]
-        for kind in ("tool_calls", "invalid_tool_calls")
-    }
-    return message.model_copy(update=given)
+    taken: set[str] = set()
+
+    def with_id(call: Any) -> Any:
+        call_id = call["id"] if call["id"] and call["id"] not in taken else f"call_{uuid7().hex}"
+        taken.add(call_id)
+        return {**call, "id": call_id}
+
+    kinds = ("tool_calls", "invalid_tool_calls")
+    return message.model_copy(update={kind: [with_id(call) for call in getattr(message, kind)] for kind in kinds})
 
 
 def _answer(call: Any) -> ToolMessage:

@@ -1,5 +1,6 @@
 """A time limit for each call of a tool. A tool that hangs is left behind, and the agent goes on."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -34,12 +35,19 @@ class ToolTime(AgentMiddleware[Any, Any, Any]):
     def wrap_tool_call(self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolResult]) -> ToolResult:
         """LangChain's. Raises ToolError when time is over."""
         name, seconds, begun = request.tool_call["name"], self._seconds(request), time.monotonic()
+
+        def call() -> ToolResult:  # in a thread of its own, where nobody else raises these
+            try:
+                return handler(request)
+            except (SystemExit, KeyboardInterrupt) as error:
+                raise _wanted_to_end(name) from error
+            except asyncio.CancelledError as error:
+                raise _was_cancelled(name) from error
+
         try:
-            result = within(seconds, lambda: handler(request), name)
+            result = within(seconds, call, name)
         except LeftRunningError:
             raise _late(name, seconds) from None
-        except SystemExit as error:
-            raise _wanted_to_end(name) from error
         return _timed(result, begun)
 
     async def awrap_tool_call(
@@ -48,16 +56,28 @@ class ToolTime(AgentMiddleware[Any, Any, Any]):
         """See `wrap_tool_call`."""
         name, seconds, begun = request.tool_call["name"], self._seconds(request), time.monotonic()
 
-        async def call() -> ToolResult:
-            return await handler(request)
+        in_loop = _is_async(request.tool)
 
-        wait = awithin if _is_async(request.tool) else awithin_thread
+        async def call() -> ToolResult:
+            try:
+                return await handler(request)
+            except SystemExit as error:
+                raise _wanted_to_end(name) from error
+            except KeyboardInterrupt as error:
+                if in_loop:  # it may be the person's, who wants to end the program
+                    raise
+                raise _wanted_to_end(name) from error
+            except asyncio.CancelledError as error:
+                task = asyncio.current_task()
+                if task and task.cancelling():  # from outside
+                    raise
+                raise _was_cancelled(name) from error
+
+        wait = awithin if in_loop else awithin_thread
         try:
             result = await wait(seconds, call, name)
         except LeftRunningError:
             raise _late(name, seconds) from None
-        except SystemExit as error:
-            raise _wanted_to_end(name) from error
         return _timed(result, begun)
 
     def _seconds(self, request: ToolCallRequest) -> float:
@@ -85,6 +105,10 @@ def _late(name: str, seconds: float) -> ToolError:
 
 def _wanted_to_end(name: str) -> ToolError:
     return ToolError(f"{name} wanted to end the whole program.", hint="Go on without its result.")
+
+
+def _was_cancelled(name: str) -> ToolError:
+    return ToolError(f"{name} was cancelled by itself.", hint="Go on without its result.")
 
 
 def _timed(result: ToolResult, begun: float) -> ToolResult:

@@ -7,9 +7,10 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolCall, ToolMessage
 
-RAN, REPEATED, UNREAD = "ran", "repeated", "unread"
+RAN, REPEATED, UNREAD, READ = "ran", "repeated", "unread", "read"
 """Keys in an observation's `response_metadata`: that the tool was run (and not refused by a person), that the result is
-there a second time, and the text that did not fit into it."""
+there a second time, the text that did not fit into it, and, of a later part, up to which character of that text it
+goes: the text itself is kept once, with the first part."""
 
 
 @dataclass(frozen=True)
@@ -41,17 +42,17 @@ class Call:
     @property
     def may_be_run_again(self) -> bool:
         """Whether it was tried and failed."""
-        return self.failed and bool(self.answer and self.answer.response_metadata.get(RAN))
+        return self.failed and bool(self.metadata.get(RAN)) and not self.metadata.get(UNREAD)
 
     @property
-    def unread(self) -> str:
-        """What is left to read of its result."""
-        return str(self.answer.response_metadata.get(UNREAD, "")) if self.answer else ""
+    def metadata(self) -> dict[str, Any]:
+        """What is noted on its answer."""
+        return self.answer.response_metadata if self.answer else {}
 
     @property
     def told_nothing(self) -> bool:
-        """Whether it failed, or got what was there already."""
-        return self.failed or bool(self.answer and self.answer.response_metadata.get(REPEATED))
+        """Whether it failed, or got what was there already; the next part of a long error is something new."""
+        return (self.failed and READ not in self.metadata) or bool(self.metadata.get(REPEATED))
 
 
 def turn_of(messages: Sequence[BaseMessage]) -> Sequence[BaseMessage]:
@@ -93,6 +94,18 @@ def earlier(messages: Sequence[BaseMessage], call: ToolCall) -> list[Call]:
     this, calls = _call(call, {}), calls_of(messages)
     places = [at for at, each in enumerate(calls) if each.call_id == this.call_id]
     return [each for each in calls[: places[-1] if places else None] if each.key == this.key]
+
+
+def left_to_read(calls: Sequence[Call]) -> tuple[ToolMessage, int] | None:
+    """Of calls for the same: the observation that keeps the text which did not fit, and how much of it was read since.
+
+    None if nothing is left.
+    """
+    kept = max((at for at, each in enumerate(calls) if UNREAD in each.metadata), default=None)
+    if kept is None or not (first := calls[kept].answer):
+        return None
+    read = max(int(each.metadata.get(READ, 0)) for each in calls[kept:])
+    return (first, read) if read < len(first.response_metadata[UNREAD]) else None
 
 
 def is_run(messages: Sequence[BaseMessage], call: ToolCall) -> bool:

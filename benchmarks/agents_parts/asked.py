@@ -87,7 +87,7 @@ class Row:
             f"{mean([each['evaluated'] for each in done]):.0f} + {mean([each['written'] for each in done]):.0f}",
             f"{mean([each['seconds'] for each in done]):.1f}",
             str(total - self.count("ended")),
-            str(max(excess)) if excess else "-",
+            f"{max(excess)} ({len(excess)} measured)" if excess else "- (0 measured)",
         ]
         return f"| {' | '.join(cells)} |"
 

@@ -1,6 +1,6 @@
 """Answers from documents: looked up, grounded, cited and checked. `rag_chain` is the chain; the others are its parts.
 
-Knows models and LangChain's retrievers; knows nothing of how documents are kept and searched.
+Knows models and LangChain's retrievers; a base is searched as `HybridRetriever` does it.
 """
 
 from phireside.chains.rag.answer import Answer, Claim

@@ -13,6 +13,7 @@ import numpy as np
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk, BaseMessage, convert_to_messages
 from langchain_core.retrievers import BaseRetriever
+from langchain_core.vectorstores import VectorStore
 
 from phireside.chains.chain import Chain
 from phireside.chains.classify import classify
@@ -21,17 +22,20 @@ from phireside.chains.given import check_counts
 from phireside.chains.long_text import Window
 from phireside.chains.loop import gate, iterate, streamed
 from phireside.chains.prompt_files import Override, PromptFile, load_prompts
-from phireside.chains.rag.answer import UNKNOWN, Answer, Claim, asked, claims, without_unknown
+from phireside.chains.rag.answer import UNKNOWN, Answer, Claim, asked, claims, without_none, without_unknown
 from phireside.chains.rag.pinned import Pinned
-from phireside.chains.rag.placing import Layout, Placed
+from phireside.chains.rag.placing import Layout, Placed, shown
 from phireside.chains.rag.searching import NO_SEARCH, Searching
 from phireside.chains.rag.support import Judge, Support
 from phireside.chains.rag.words import best, phrases, short_answer
 from phireside.chains.rag.writing import cited_sentences
 from phireside.errors import ContextOverflowError, NotSupportedError, RequestError
 from phireside.models import ChatGGUF, known_settings, unbound
+from phireside.retrieval.retriever import retriever_of
+from phireside.text import clean_text
 
-Bases: TypeAlias = BaseRetriever | Mapping[str, BaseRetriever]
+Searchable: TypeAlias = BaseRetriever | VectorStore
+Bases: TypeAlias = Searchable | Mapping[str, Searchable]
 
 
 @dataclass(frozen=True)
@@ -78,21 +82,22 @@ def rag_chain(
     of passages that there are not are cut out and listed in `Answer.dropped`. Where no passage is found, or no sentence
     is supported by those it cites, the answer is "I don't know." and `known` is False.
 
-    Give `Answer.turn` with the history of the next question: passages then keep their numbers and places, and only what
-    is new is read. Plain messages serve as well; their passages are read again.
+    Give the `Answer`, or its `turn`, as the history of the next question: passages then keep their numbers and places,
+    and only what is new is read. Plain messages serve as well; their passages are read again.
 
     Args:
         model: any chat model. `bind` may set its sampling.
-        retriever: any of LangChain's, or several by name.
+        retriever: a `KnowledgeBase`, any of LangChain's retrievers and vector stores, or several by name.
         passages: most that a question puts into the prompt; fewer where they do not fit.
-        answer: "sentences"; or "words": the phrase of the passages that scores best, verbatim, with its passage.
-            Small models are more often right so, and cannot say anything else; needs `ChatGGUF`.
+        answer: "sentences"; or "words": the phrase of the passages that scores best, verbatim, with its passage;
+            needs `ChatGGUF`.
         sentences: most of them, with `ChatGGUF`.
         check: whether each sentence is checked against the passages it cites. Words of a passage need no check.
         judge: a model whose yes or no is half of the check, a larger one than the starter. None = words alone.
         answerable: ask the model first whether the passages answer the question; below this probability (0 to 1) it is
-            "I don't know.". None = do not ask. Small models cannot tell: docs/rag.md has figures.
-        rewrite: let the model write a question that follows a conversation so that it can be searched for alone.
+            "I don't know.". None = do not ask. For larger models than the starter.
+        rewrite: let the model write a question that follows a conversation so that it can be searched for alone; for
+            larger models than the starter. What shares no word with question and conversation is not searched for.
         queries: search for so many; the model writes the further ones, and the results are fused.
         hops: most searches one after another; the model says what to look for next, or that it is enough.
         route: what each base is for, by name; the model chooses one. "none" says when no search is needed.
@@ -101,7 +106,7 @@ def rag_chain(
         prompts: others than those in prompts/rag.yaml.
 
     Raises:
-        RequestError: a number is below 1, a base has no description or a description no base.
+        RequestError: a number is below 1, a retriever is none, a base has no description or a description no base.
         NotSupportedError: "words" without `ChatGGUF`.
     """
     check_counts(passages=passages, sentences=sentences, queries=queries, hops=hops, max_tokens=max_tokens)
@@ -127,11 +132,10 @@ def rag_chain(
 
 def _bases(retriever: Bases, route: Mapping[str, str] | None) -> dict[str, BaseRetriever]:
     names = [name for name in route or {} if name != NO_SEARCH]
-    bases = dict(retriever) if isinstance(retriever, Mapping) else {(names or ["documents"])[0]: retriever}
-    if not bases or not all(isinstance(each, BaseRetriever) for each in bases.values()):
-        raise RequestError(
-            f"The retriever is {retriever!r:.80}.", hint="Pass a LangChain retriever, or several by name."
-        )
+    given = retriever if isinstance(retriever, Mapping) else {(names or ["documents"])[0]: retriever}
+    bases = {name: retriever_of(each) for name, each in given.items()}
+    if not bases:
+        raise RequestError("There is no retriever.", hint="Pass one, or several by name.")
     if (route or len(bases) > 1) and set(names) != set(bases):
         raise RequestError(
             f"The bases are {', '.join(bases)}, but route describes {', '.join(names) or 'none'}.",
@@ -151,12 +155,17 @@ class RagChain(Chain[Answer]):
         self.name, self._searching, self._how = "rag_chain", searching, answering
 
     def given(self, value: Any) -> dict[str, Any]:
-        """The question as a text, the history as messages."""
+        """The question as a text, the history as messages; of an `Answer` that is its turn."""
         given = super().given(value)
+        history: Any = given.get("history") or []
+        if isinstance(history, Answer):
+            history = history.turn or [history]  # one that still grows is no history
         try:
-            return {**given, "history": convert_to_messages(given.get("history") or [])}
+            return {"question": clean_text(given["question"]), "history": convert_to_messages(history)}
         except (ValueError, TypeError, NotImplementedError) as error:
-            raise RequestError(f"The history cannot be read: {error}.", hint="Pass a list of messages.") from error
+            raise RequestError(
+                f"The history cannot be read: {error}.", hint="Pass an Answer, or a list of messages."
+            ) from error
 
     def pin(self) -> int:
         """See `apin`."""
@@ -215,7 +224,7 @@ class RagChain(Chain[Answer]):
                 yield answer
 
     async def _from_passages(self, question: str, placed: Placed, answer: Answer) -> AsyncGenerator[Answer, None]:
-        texts = [each.page_content for each in placed.passages]
+        texts = [shown(each) for each in placed.passages]
         doubt, cost = await self._doubt(question, [texts[number - 1] for number in placed.citable])
         answer = replace(answer, cost=answer.cost + cost)
         if doubt:
@@ -282,11 +291,13 @@ class RagChain(Chain[Answer]):
             checked, cost = await self._how.support.check(said, texts, question)
             said = tuple(checked)
             answer = replace(answer, sentences=said, cost=answer.cost + cost)
-        if not said or answer.text.strip() == UNKNOWN or all(claim.verdict == "none" for claim in said):
-            return _unknown(answer, question, placed.new)
-        cited = [texts[number - 1] for claim in said for number in claim.cited]
-        short = answer.short or short_answer(said[0].text, question, cited or texts)
-        return replace(answer, short=short, turn=asked(question, placed.new, answer.text))
+        held = [claim for claim in said if claim.verdict != "none" and any(map(str.isalnum, claim.text))]
+        if not held or answer.text.strip() == UNKNOWN:
+            return _unknown(answer, question, placed.new, placed.kept)
+        answer = replace(answer, text=without_none(answer.text, said))
+        cited = [texts[number - 1] for claim in held for number in claim.cited]
+        short = answer.short or short_answer(held[0].text, question, cited or texts)
+        return replace(answer, short=short, turn=asked(question, placed.new, answer.text, placed.kept))
 
     async def _unsearched(
         self, question: str, history: list[BaseMessage], answer: Answer
@@ -303,6 +314,6 @@ class RagChain(Chain[Answer]):
         yield replace(answer, cost=before + Cost.of([whole]), turn=asked(question, (), answer.text))
 
 
-def _unknown(answer: Answer, question: str, placed: Sequence[Any]) -> Answer:
+def _unknown(answer: Answer, question: str, placed: Sequence[Any], kept: int | None = None) -> Answer:
     """That it is not known; what was said all the same stays to be seen in `sentences`."""
-    return replace(answer, text=UNKNOWN, short="", known=False, turn=asked(question, placed, UNKNOWN))
+    return replace(answer, text=UNKNOWN, short="", known=False, turn=asked(question, placed, UNKNOWN, kept))

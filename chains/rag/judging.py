@@ -23,7 +23,7 @@ from phireside.chains.loop import merged, together
 from phireside.chains.prompt_files import Override, load_prompts
 from phireside.chains.rag.answer import UNKNOWN, Claim, claims
 from phireside.chains.rag.known_answers import exact_match, token_f1
-from phireside.errors import RequestError
+from phireside.errors import ModelError, RequestError
 from phireside.models import ChatGGUF, known_settings, unbound
 
 AT_ONCE = 4
@@ -59,7 +59,7 @@ class Sample:
         good = all(isinstance(each, str) for each in texts) and isinstance(row.get("short"), str | None)
         if not good or not all(each is None or _is_texts(each) for each in lists):
             raise RequestError(
-                f"A sample is {dict(row)!r:.120}.",
+                f"A sample lacks something: {dict(row)!r:.120}.",
                 hint='It needs "question" and "answer"; "passages" and "known" are lists of texts, "short" a text.',
             )
         passages, known = lists
@@ -162,6 +162,8 @@ class JudgeAnswers(Chain[Report]):
     async def _one(self, sample: Sample) -> AsyncGenerator[Judged, None]:
         try:
             yield await self._judged(sample)
+        except ModelError:  # the judge itself is not there: no other sample could be judged
+            raise
         except Exception as error:  # noqa: BLE001  (a model of another library raises what it likes)
             yield Judged(sample, problem=f"{type(error).__name__}: {error}")
 
@@ -199,8 +201,8 @@ class JudgeAnswers(Chain[Report]):
 
     async def _supported(self, claim: Claim, passages: Sequence[str]) -> "_Supported":
         """Which passages support a claim, and whether those that it cites do so together."""
-        there = [number for number in claim.cited if number <= len(passages)]
         sources = dict(enumerate(passages, 1))
+        there = [number for number in claim.cited if number in sources]
         answers = await together(self._holds(claim.text, text) for text in sources.values())
         by = {number: answer.value for number, answer in zip(sources, answers, strict=True)}
         cost, held = sum((answer.cost for answer in answers), Cost()), any(by[number] for number in there)
@@ -255,6 +257,7 @@ def judge_answers(
 
     Raises:
         RequestError: (at the call) there are no samples, or one cannot be read.
+        ModelError: (at the call) the model cannot be loaded.
     """
     return JudgeAnswers(chosen(model), embeddings, prompts)
 

@@ -2,7 +2,7 @@
 
 A passage keeps its number and its place for the whole conversation. What a later question finds besides stands before
 that question. So prompts only grow at their end, as long as they fit; a conversation that does not fit any more begins
-anew, with the newest turns and the passages of the last question. Knows nothing of searching.
+anew, with the newest turns and the passages of the last question, and grows from there. Knows nothing of searching.
 """
 
 import re
@@ -14,10 +14,12 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 
 from phireside.chains.long_text import Window
 from phireside.chains.prompt_files import PromptFile
-from phireside.chains.rag.answer import PLACED
+from phireside.chains.rag.answer import CITATION, KEPT, PLACED
 from phireside.errors import ContextOverflowError, RequestError
+from phireside.retrieval.retriever import passage_key as key
 
 _NUMBERED = re.compile(r"\[([0-9]+)\]")
+_LONGEST = 120  # characters of a title and of a heading
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Placed:
         citable: numbers of those that were found for this question.
         new: those that this question put into the prompt.
         left_out: how many had no room.
+        kept: of a prompt that began anew, how many messages of the conversation are still in it; else None.
     """
 
     messages: list[BaseMessage]
@@ -37,6 +40,7 @@ class Placed:
     citable: tuple[int, ...]
     new: tuple[Document, ...]
     left_out: int = 0
+    kept: int | None = None
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,10 @@ class Layout:
     system: str
     examples: bool = False
 
-    def opening(self) -> list[BaseMessage]:
-        """What every prompt begins with."""
-        rules = SystemMessage(self.file.messages(self.system)[0].text)
+    def opening(self, history: Sequence[BaseMessage] = ()) -> list[BaseMessage]:
+        """What every prompt begins with: the rules, and behind them those of the history."""
+        own = [each.text for each in history if isinstance(each, SystemMessage) and each.text]
+        rules = SystemMessage("\n\n".join([self.file.messages(self.system)[0].text, *own]))
         return [rules, *(self.file.messages("examples") if self.examples else [])]
 
     def question(self, question: str, new: Sequence[Document], first: int) -> HumanMessage:
@@ -75,13 +80,14 @@ class Layout:
         return grown if window.fits(grown.messages) else self._anew(question, history, found, window.fits)
 
     def _grown(self, question: str, history: Sequence[BaseMessage], found: Sequence[Document]) -> Placed:
-        messages, passages = self.opening(), list[Document]()
-        for message in history:
+        before, turns = _since_begun(_turns(history))
+        messages, passages = [*self.opening(history), *before], list[Document]()
+        for message in turns:
             if isinstance(message, HumanMessage):
                 placed = placed_at(message)
                 messages.append(self.question(message.text, placed, len(passages) + 1))
                 passages += placed
-            elif isinstance(message, AIMessage) and message.text:
+            else:
                 messages.append(AIMessage(message.text))
         numbers = {key(each): number for number, each in enumerate(passages, 1)}
         new = [each for each in found if key(each) not in numbers]
@@ -98,7 +104,7 @@ class Layout:
         fits: Callable[[Sequence[BaseMessage]], bool],
     ) -> Placed:
         """The best passages that fit, then the newest turns that fit beside them."""
-        opening = self.opening()
+        opening = self.opening(history)
 
         def asked(count: int) -> list[BaseMessage]:
             return [*opening, self.question(question, found[:count], 1)]
@@ -110,23 +116,47 @@ class Layout:
                 "beside question and answer.",
                 hint="Cut documents into smaller chunks, lower max_tokens, or load the model with a larger n_ctx.",
             )
-        turns = [AIMessage(each.text) if isinstance(each, AIMessage) else HumanMessage(each.text) for each in history]
+        turns = _plain(_turns(history))
         starts = [at for at, each in enumerate(turns) if isinstance(each, HumanMessage)]
-        prompts = ([*opening, *turns[at:], asked(count)[-1]] for at in starts)
+        prompts = ([*opening, *turns[at:], asked(count)[-1]] for at in [*starts, len(turns)])
         messages = next((prompt for prompt in prompts if fits(prompt)), asked(count))
-        kept = tuple(found[:count])
-        return Placed(messages, kept, tuple(range(1, count + 1)), kept, len(found) - count)
+        new, kept = tuple(found[:count]), len(messages) - len(opening) - 1
+        return Placed(messages, new, tuple(range(1, count + 1)), new, len(found) - count, kept)
+
+
+def _turns(history: Sequence[BaseMessage]) -> list[BaseMessage]:
+    """Questions and answers; not what tools were asked, and said."""
+    return [each for each in history if isinstance(each, HumanMessage) or (isinstance(each, AIMessage) and each.text)]
+
+
+def _plain(turns: Sequence[BaseMessage]) -> list[BaseMessage]:
+    """Without passages and their numbers, which now are those of others."""
+    return [
+        AIMessage(re.sub(rf"\s*{CITATION.pattern}", "", each.text))
+        if isinstance(each, AIMessage)
+        else HumanMessage(each.text)
+        for each in turns
+    ]
+
+
+def _since_begun(turns: list[BaseMessage]) -> tuple[list[BaseMessage], list[BaseMessage]]:
+    """What the last prompt that began anew had kept, as it stood there; and the turns from its question on."""
+    at = next((at for at in reversed(range(len(turns))) if KEPT in turns[at].additional_kwargs), 0)
+    kept = turns[at].additional_kwargs.get(KEPT) if turns else 0
+    start = max(0, at - kept) if isinstance(kept, int) else at
+    return _plain(turns[start:at]), turns[at:]
 
 
 def numbered(passages: Sequence[Document], first: int = 1) -> str:
     """Passages as a prompt shows them. `[3]` within one becomes `(3)`: only ours are numbers of passages."""
-    texts = (_NUMBERED.sub(r"(\1)", each.page_content).strip() for each in passages)
+    texts = (_NUMBERED.sub(r"(\1)", shown(each)) for each in passages)
     return "\n\n".join(f"[{number}] {text}" for number, text in enumerate(texts, first))
 
 
-def key(passage: Document) -> str:
-    """What makes two passages the same."""
-    return passage.id or passage.page_content
+def shown(passage: Document) -> str:
+    """What the model reads of a passage: its title and heading in a line, and its text."""
+    above = [" ".join(str(passage.metadata.get(name) or "").split())[:_LONGEST] for name in ("title", "heading")]
+    return "\n".join(filter(None, [": ".join(filter(None, above)), passage.page_content.strip()]))
 
 
 def placed_at(message: BaseMessage) -> list[Document]:

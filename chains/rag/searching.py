@@ -18,9 +18,12 @@ from phireside.chains.cost import Cost
 from phireside.chains.forms import Form, ask, json_form, regex
 from phireside.chains.loop import together
 from phireside.chains.prompt_files import PromptFile
-from phireside.chains.rag.placing import key, numbered
+from phireside.chains.rag.placing import numbered
+from phireside.chains.rag.words import content
+from phireside.errors import KnowledgeError, PhiresideError
 from phireside.models import known_settings
 from phireside.retrieval.fusion import reciprocal_rank_fusion
+from phireside.retrieval.retriever import passage_key as key
 
 NO_SEARCH = "none"
 _TURNS = 6  # messages of the conversation that a rewriter reads
@@ -95,7 +98,8 @@ class Searching:
         said = [f"{'Question' if isinstance(m, HumanMessage) else 'Answer'}: {m.text}" for m in history[-_TURNS:]]
         messages = self.file.messages("rewrite", history="\n".join(said), question=question)
         text, cost = await self._write(messages, regex(r"[^\s][^\r\n]{2,200}\?"))
-        return Found(found.passages, (text,), found.base, found.cost + cost)
+        shared = content(text) & content("\n".join([*said, question]))
+        return Found(found.passages, (text if shared else question,), found.base, found.cost + cost)
 
     async def _several(self, found: Found) -> Found:
         count = self.queries - 1
@@ -120,7 +124,15 @@ class Searching:
 
 
 async def _ask(retriever: BaseRetriever, query: str) -> list[Document]:
-    return await retriever.ainvoke(query)
+    try:
+        return await retriever.ainvoke(query)
+    except PhiresideError:
+        raise
+    except Exception as error:  # a retriever of another library raises what it likes
+        raise KnowledgeError(
+            f"The documents cannot be searched: {type(error).__name__}: {error!s:.200}.",
+            hint="See whether the retriever works alone: retriever.invoke(question).",
+        ) from error
 
 
 def fuse(lists: Sequence[Sequence[Document]]) -> list[Document]:

@@ -74,7 +74,7 @@ class Support:
         return [claim for claim, _ in checked], sum((cost for _, cost in checked), Cost())
 
     async def _one(self, claim: Claim, passages: Sequence[str], question: str) -> tuple[Claim, Cost]:
-        if not claim.cited:
+        if not claim.cited or not content(claim.text):  # a judge's yes to nothing in particular says nothing
             return replace(claim, verdict="none", score=0.0), Cost()
         source, cost = "\n\n".join(passages[number - 1] for number in claim.cited), Cost()
         score = word_support(claim.text, source, question)

@@ -2,7 +2,8 @@
 
 Asked for the words alone, a small model copies the beginning of a passage. So what it would write is not asked: phrases
 of the passages are scored, each as the answer to the question and as one to no question in particular. Knows English
-function words and no grammar; for other languages phrases are cut at punctuation only.
+function words and no grammar; for other languages phrases are cut at punctuation only, and in scripts without blanks
+pairs of characters are compared instead of words.
 """
 
 import re
@@ -23,7 +24,11 @@ _INNER = frozenset({"of", "the", "and", "in", "de", "or", "a", "to"})
 _WORD = re.compile(r"[\w$€£%](?:[\w'\u2019.,\u2013-]*\w)?%?")
 _BREAK = re.compile(r'[;:()\[\]"\u201c\u201d!?]|[.]\s')
 _PAUSE = re.compile(_BREAK.pattern + "|,")
-SENTENCE_END = re.compile(r"(?<=[.!?;])\s+")
+SENTENCE_END = re.compile(r"(?<=[.!?;])\s+|(?<=[\u3002\uff01\uff1f\uff1b])")
+# Thai, Lao, Burmese, Khmer, kana and Han: written without blanks
+_UNSPACED = re.compile(
+    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]+"
+)
 _LONGEST, MOST = 6, 64  # words of a phrase; phrases that are scored
 
 
@@ -91,8 +96,10 @@ PRIOR, OVERLAP = 0.5, 8.0  # benchmarks/rag.py --part words measures others
 
 
 def content(text: str) -> frozenset[str]:
-    """The stems of a text's words that say something."""
-    return frozenset(stem(word) for word in _WORD.findall(text.lower()) if word not in _FUNCTION)
+    """The stems of a text's words that say something; of scripts without blanks, pairs of neighbouring characters."""
+    words = _WORD.findall(_UNSPACED.sub(" ", text.lower()))
+    pairs = {run[at : at + 2] for run in _UNSPACED.findall(text) for at in range(max(1, len(run) - 1))}
+    return frozenset(stem(word) for word in words if word not in _FUNCTION) | pairs
 
 
 def stem(word: str) -> str:

@@ -10,9 +10,13 @@ from phireside.chains.rag.answer import UNKNOWN
 from phireside.models import Grammar
 
 # A full stop ends a sentence, and then a citation is forced, but for those in numbers, initials and abbreviations.
-_CHARACTER = r"[^\[\]\r\n.!?]"
+_CHARACTER = r"[^\[\]\r\n.!?:]"
 _DOTTED = r"[0-9]+(\.[0-9]+)+|[ (]([A-Z]\.)+|(Dr|Mr|Mrs|Ms|St|Prof|vs|No|ca|e\.g|i\.e)\."
-_SENTENCE = rf"({_CHARACTER}|{_DOTTED})+[.!?]"
+# A sentence begins with a letter and has a colon in times only: a small model would begin a list ("1. ", "- ", "The
+# rules are: 1.", even U+2460) and write nothing else.
+_FIRST = r"[\"'\u00ab\u201c\u2018]?\p{L}"
+_TITLE = r"([A-Z]\.)+|(Dr|Mr|Mrs|Ms|St|Prof)\."
+_SENTENCE = rf"({_FIRST}|{_TITLE})({_CHARACTER}|{_DOTTED}|[0-9]:[0-9])*[.!?]"
 
 
 def cited_sentences(citable: Sequence[int], sentences: int = 3) -> Grammar:

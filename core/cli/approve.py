@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from phireside.cli.output import plain, reporting_errors, tell
+from phireside.errors import RequestError
 from phireside.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,15 +34,21 @@ def approve(file: Annotated[Path, typer.Argument(help="The JSON file that names 
     tools = mcp_tools(file, approvals=kept, approve=_ask, failed=failed)
     for tool in tools:
         print(plain(tool.name))
-    tell(f"{len(tools)} tools approved, in {kept}.")
+    tell(f"{len(tools)} {'tool' if len(tools) == 1 else 'tools'} approved, in {kept}.")
     if problems:
         raise typer.Exit(1)
 
 
 def _ask(offer: "Offer") -> bool:
-    """Ask at the terminal; no answer means no."""
+    """Ask at the terminal.
+
+    Raises:
+        RequestError: nobody can answer: the input has ended.
+    """
     tell(f"\n{offer.why}")
     if offer.tool:
         tell(offer.text)
     tell("Approve? [y/N]")
-    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+    if not (answer := sys.stdin.readline()):
+        raise RequestError("Nobody can answer: the input has ended.", hint="Run `phireside approve` at a terminal.")
+    return answer.strip().lower() in {"y", "yes"}

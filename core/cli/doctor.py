@@ -64,7 +64,7 @@ def _examine(speed: bool) -> Iterator[Finding]:
     except PhiresideError as error:
         yield Finding("settings", "problem", error.message, error.hint)
         return
-    checks: list[Callable[[Settings], Finding]] = [_memory, _data_folder, _build, _default_model, _phi_3]
+    checks: list[Callable[[Settings], Finding]] = [_memory, _data_folder, _build, _default_model, _phi_3, _embeddings]
     for check in [*checks, _speed] if speed else checks:
         try:
             yield check(settings)
@@ -134,6 +134,20 @@ def _phi_3(settings: Settings) -> Finding:
     if path := catalog.find("phi-3").path:
         return Finding("phi-3", "ok", str(path))
     return Finding("phi-3", "note", "not on this machine", catalog.advice())
+
+
+def _embeddings(settings: Settings) -> Finding:
+    """Whether the model of document bases is there; it is not loaded, and none is fetched."""
+    from phireside.models.embeddings import STARTER, model_folder
+
+    name = settings.embeddings
+    if name != STARTER and not Path(name).expanduser().is_dir():
+        advice = "If it is not on this machine, the first `phireside index` fetches it."
+        return Finding("embeddings", "note", f"{name}, of the hub", advice)
+    try:
+        return Finding("embeddings", "ok", f"{name}: {model_folder(name)}")
+    except PhiresideError as error:  # chats work without it
+        return Finding("embeddings", "note", error.message, error.hint)
 
 
 def _speed(settings: Settings) -> Finding:

@@ -63,10 +63,10 @@ def _samples(file: Path, limit: int) -> "tuple[list[tuple[int, Sample]], Problem
 
 def _lines(file: Path, limit: int) -> Iterator[tuple[int, str]]:
     try:
-        lines = file.read_text("utf-8", errors="replace").splitlines()
+        with file.open(encoding="utf-8-sig", errors="replace") as opened:  # splitlines() would cut at U+2028 too
+            rows = [(number, line) for number, line in enumerate(opened, 1) if line.strip()]
     except OSError as error:
         raise RequestError(f"{file} cannot be read: {error.strerror}.", hint="Name a file of JSON lines.") from error
-    rows = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
     yield from rows[: limit or len(rows)]
 
 

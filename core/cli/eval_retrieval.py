@@ -54,36 +54,44 @@ def retrieval(
             hint="Give --beir FOLDER; or --base NAME with --judgments FOLDER or with --generate COUNT.",
         )
     from phireside.models.reranker import reranker as load_reranker
-    from phireside.retrieval.evaluation import as_data, save_chart, table
+    from phireside.retrieval.evaluation import check_form
     from phireside.retrieval.search import Search
 
+    if plot is not None:
+        check_form(plot)
     options: dict[str, Any] = {"k": k, "rows": split(stages), "progress": _progress("queries")}
     options["how"] = Search(rerank=load_reranker(reranker) if reranker else None)
     if beir is not None:
         found = _of_collection(beir, index, embeddings, options)
     else:
         found = _of_base(base, judgments, generate, model, options)
-    if plot is not None:
-        save_chart(found, plot)
-    if as_json:
-        print(json.dumps(as_data(found), indent=2))
-        return
+    _print(found, plot, as_json)
+
+
+def _print(found: "Evaluation", plot: Path | None, as_json: bool) -> None:
+    """The results, and then the plot: if it cannot be written, the results are there."""
     from rich.console import Console
 
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    console.print(table(found))
-    if found.threshold is not None:
-        print(f"A threshold of {found.threshold:.2f} keeps 95 % of the relevant passages that the dense stage finds.")
+    from phireside.retrieval.evaluation import advice, as_data, save_chart, table
+
+    if as_json:
+        print(json.dumps(as_data(found), indent=2))
+    else:
+        Console(width=None if sys.stdout.isatty() else 80).print(table(found))
+        if said := advice(found):
+            print(said)
+    if plot is not None:
+        save_chart(found, plot)
 
 
 def _of_collection(beir: Path, index: Path | None, embeddings: str, options: dict[str, Any]) -> "Evaluation":
-    from phireside.models.embeddings import embeddings as load_embeddings
+    from phireside.cli.embedding import embedding_model
     from phireside.retrieval.evaluation import base_of, evaluate, read_beir
 
     collection = read_beir(beir)
     with _folder(index) as path:
         base = base_of(
-            collection, path, load_embeddings(embeddings or Settings().embeddings), progress=_progress("documents")
+            collection, path, embedding_model(embeddings or Settings().embeddings), progress=_progress("documents")
         )
         try:
             return evaluate(base, collection.queries, collection.judgments, **options)
@@ -98,7 +106,7 @@ def _of_base(name: str, judgments: Path | None, generate: int, model: str, optio
     try:
         if judgments is not None:
             queries, judged = read_judged(judgments)
-            return evaluate(base, queries, _by_source(base, judged), unit="source", **options)
+            return evaluate(base, queries, _by_source(base, judged, judgments), unit="source", **options)
         from phireside.models import load_chat_model
 
         written, about = generated_questions(base, load_chat_model(model, Settings(), temperature=0.0), generate)
@@ -107,7 +115,7 @@ def _of_base(name: str, judgments: Path | None, generate: int, model: str, optio
         base.close()
 
 
-def _by_source(base: "KnowledgeBase", judged: Any) -> dict[str, dict[str, int]]:
+def _by_source(base: "KnowledgeBase", judged: Any, folder: Path) -> dict[str, dict[str, int]]:
     """Judgments of sources as the base knows them; a file may be named by its name alone, if that is clear.
 
     Raises:
@@ -121,12 +129,21 @@ def _by_source(base: "KnowledgeBase", judged: Any) -> dict[str, dict[str, int]]:
     def known(name: str) -> str:
         found = [name] if name in sources else ends.get(name, [])
         if len(found) != 1:
+            what = f"{len(found)} documents of the base are" if found else "No document of the base is"
             raise RequestError(
-                f"{len(found)} documents of the base are {name!r}.", hint="Name them as phireside index lists them."
+                f"{what} {name!r} ({_line_of(name, folder / 'qrels' / 'test.tsv')}).",
+                hint="Name it as `phireside index --list` does.",
             )
         return found[0]
 
     return {query: {known(name): grade for name, grade in grades.items()} for query, grades in judged.items()}
+
+
+def _line_of(name: str, file: Path) -> str:
+    """Where a document is judged first."""
+    with file.open(encoding="utf-8-sig") as opened:
+        number = next((number for number, line in enumerate(opened, 1) if line.split("\t")[1:2] == [name]), 0)
+    return f"line {number} of {file}"
 
 
 @contextmanager

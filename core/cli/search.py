@@ -27,7 +27,7 @@ Reranker = Annotated[str, typer.Option(help="A cross-encoder's name or folder, l
 def search(
     query: Annotated[str, typer.Argument(help="What you look for.")],
     base: Base = "documents",
-    k: Annotated[int, typer.Option("-k", min=1, help="Most passages.")] = 5,
+    k: Annotated[int, typer.Option("--k", "-k", min=1, help="Most passages.")] = 5,
     stages: Annotated[str, typer.Option(help="Of dense, keyword, feedback, with commas between. Default: all.")] = "",
     reranker: Reranker = "",
     threshold: Annotated[
@@ -39,6 +39,8 @@ def search(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Search a base of documents. Nothing found is an answer too: exit code 0, and no passage."""
+    if not query.strip():
+        raise KnowledgeError("The query is empty.", hint="Say what you look for.")
     from phireside.models.reranker import reranker as load_reranker
     from phireside.retrieval.search import Search
     from phireside.retrieval.search import search as find
@@ -73,14 +75,14 @@ def open_base(name: str) -> "KnowledgeBase":
     Raises:
         KnowledgeError: there is none.
     """
-    from phireside.models.embeddings import embeddings
+    from phireside.cli.embedding import embedding_model
     from phireside.retrieval import KnowledgeBase, base_names
 
     settings = Settings()
     if name not in (names := base_names(settings.bases_dir)):
         known = ", ".join(names) or "none"
         raise KnowledgeError(f"There is no base {name!r}; there are: {known}.", hint="phireside index makes one.")
-    return KnowledgeBase.named(name, settings.bases_dir, embeddings(settings.embeddings))
+    return KnowledgeBase.named(name, settings.bases_dir, embedding_model(settings.embeddings))
 
 
 def _as_data(hit: "Hit") -> dict[str, Any]:

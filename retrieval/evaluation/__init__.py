@@ -4,12 +4,12 @@ from phireside.retrieval.evaluation.beir import Collection, read_beir, read_judg
 from phireside.retrieval.evaluation.evaluate import ROWS, Evaluation, StageResult, base_of, evaluate
 from phireside.retrieval.evaluation.measures import MEASURES, Difference, difference, measured
 from phireside.retrieval.evaluation.questions import generated_questions
-from phireside.retrieval.evaluation.report import as_data, chart, save_chart, table
+from phireside.retrieval.evaluation.report import advice, as_data, chart, check_form, save_chart, table
 
 __all__ = [
     "Collection", "read_beir", "read_judged", "write_beir",
     "Evaluation", "StageResult", "ROWS", "base_of", "evaluate",
     "MEASURES", "measured", "Difference", "difference",
     "generated_questions",
-    "as_data", "chart", "save_chart", "table",
+    "advice", "as_data", "chart", "check_form", "save_chart", "table",
 ]  # fmt: skip

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from phireside.errors import RequestError
+from phireside.text import clean_text
 
 Judgments = Mapping[str, Mapping[str, int]]
 
@@ -46,8 +47,8 @@ def read_beir(folder: Path, split: str = "test") -> Collection:
         RequestError: a file is missing or damaged, or nothing is judged relevant.
     """
     documents = {
-        str(row["_id"]): (str(row.get("title") or ""), str(row["text"]))
-        for row in _rows(folder / "corpus.jsonl", ("_id", "text"))
+        row["_id"]: (row.get("title") or "", row["text"])  # some documents of real collections have no text
+        for row in _rows(folder / "corpus.jsonl", filled=("_id",))
     }
     queries, judgments = read_judged(folder, split)
     unknown = sorted({each for judged in judgments.values() for each in judged} - documents.keys())
@@ -62,7 +63,7 @@ def read_judged(folder: Path, split: str = "test") -> tuple[Mapping[str, str], J
     Raises:
         RequestError: see `read_beir`.
     """
-    queries = {str(row["_id"]): str(row["text"]) for row in _rows(folder / "queries.jsonl", ("_id", "text"))}
+    queries = {row["_id"]: row["text"] for row in _rows(folder / "queries.jsonl", filled=("_id", "text"))}
     judgments: dict[str, dict[str, int]] = {}
     for query, document, grade in _judged(folder / "qrels" / f"{split}.tsv"):
         judgments.setdefault(query, {})[document] = grade
@@ -94,15 +95,33 @@ def write_beir(folder: Path, collection: Collection) -> None:
         )
 
 
-def _rows(path: Path, names: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+def _rows(path: Path, filled: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """The objects of a file; each has an _id of its own, and texts, of which those in `filled` say something."""
+    seen = set[str]()
     for number, line in _lines(path):
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise RequestError(f"Line {number} of {path} is no JSON: {error}.", hint=_LAYOUT) from error
-        if not isinstance(row, dict) or any(row.get(name) is None for name in names):
-            raise RequestError(f"Line {number} of {path} has no {' or no '.join(names)}.", hint=_LAYOUT)
+        if problem := _problem(row, filled) or (f"has _id {row['_id']!r} again" if row["_id"] in seen else ""):
+            raise RequestError(f"Line {number} of {path} {problem}.", hint=_LAYOUT)
+        seen.add(row["_id"])
         yield row
+
+
+def _problem(row: Any, filled: tuple[str, ...]) -> str:
+    """What is wrong with a row by itself; "" if nothing."""
+    if not isinstance(row, dict) or row.get("_id") is None or row.get("text") is None:
+        return "has no _id or no text"
+    for name in ("_id", "text", "title"):
+        text = "" if row.get(name) is None else row[name]
+        if not isinstance(text, str):
+            return f"has {text!r:.40} for its {name}, which is a text"
+        if name in filled and not text.strip():
+            return f"has an empty {name}"
+        if clean_text(text) != text:
+            return f"has half a surrogate pair in its {name}"
+    return ""
 
 
 def _judged(path: Path) -> Iterator[tuple[str, str, int]]:
@@ -123,7 +142,7 @@ def _judged(path: Path) -> Iterator[tuple[str, str, int]]:
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             yield from ((number, line) for number, line in enumerate(file, 1) if line.strip())
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"

@@ -9,6 +9,7 @@ import numpy as np
 from langchain_core.embeddings import Embeddings
 
 from phireside.errors import RequestError
+from phireside.retrieval.adding import text_item
 from phireside.retrieval.chunking import Chunking
 from phireside.retrieval.evaluation.beir import Collection, Judgments
 from phireside.retrieval.evaluation.measures import Difference, Values, difference, measured
@@ -67,7 +68,8 @@ def base_of(
     collection: Collection, path: Path, embeddings: Embeddings, *, chunking: Chunking = WHOLE,
     progress: Progress | None = None,
 ) -> KnowledgeBase:  # fmt: skip
-    """A base with a collection's documents, whose sources are their ids. What is there already is not embedded again.
+    """A base with a collection's documents, whose sources are their ids. What is there already is not embedded again;
+    a document without title and text is left out.
 
     Args:
         collection: whose documents.
@@ -75,13 +77,27 @@ def base_of(
         embeddings: the model.
         chunking: whole documents, unless said otherwise; then a document's rank is that of its first chunk.
         progress: called with done and total.
+
+    Raises:
+        RequestError: there are others in the base, which would be found as well.
+        KnowledgeError: one cannot be embedded.
     """
     base = KnowledgeBase(path, embeddings, chunking=chunking)
-    for done, (each, (title, text)) in enumerate(collection.documents.items(), 1):
-        if text.strip() or title.strip():
-            base.add_text(text if text.strip() else title, source=each, title=title)
-        if progress is not None:
-            progress(done, len(collection.documents))
+    items = [
+        text_item(text if text.strip() else title, each, title, {})
+        for each, (title, text) in collection.documents.items()
+        if text.strip() or title.strip()
+    ]
+    if others := {each.source for each in base.documents()} - {item.source for item in items}:
+        base.close()
+        raise RequestError(
+            f"{len(others)} documents in {path} are not in the collection, e.g. {min(others)!r}.",
+            hint="Choose another folder, or delete this one.",
+        )
+    report = base.add_items(items, progress and (lambda done, total, _: progress(done, total)))
+    for _, error in report.failed:
+        base.close()
+        raise error
     return base
 
 

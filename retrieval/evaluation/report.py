@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _SIGNIFICANT = 0.05
+_FEW = 30  # queries: below, the threshold is one or two passages' cosine
 _FORMS = (".html", ".json", ".svg", ".png")
+_PICTURES = "For .svg and .png: pip install vl-convert-python. A .html is written without it."
+_CAPTION = (
+    "ms: median of the stage alone. Δ: nDCG less that of the row above. p: the larger one of a paired t-test and of "
+    f"Fisher's randomization test. ~: may be chance (p is {_SIGNIFICANT} or more)."
+)
 
 
 def title(found: Evaluation) -> str:
@@ -25,17 +31,27 @@ def title(found: Evaluation) -> str:
 
 
 def table(found: Evaluation) -> "Table":
-    """For a terminal: means, milliseconds of each stage alone, and what it adds to the row above."""
+    """For a terminal of 80 columns: means, milliseconds of each stage alone, and what it adds to the row above."""
+    from rich import box
     from rich.table import Table
 
-    rows = Table(title=title(found))
+    rows = Table(title=title(found), box=box.SIMPLE, padding=(0, 1, 0, 0), caption=_CAPTION, caption_justify="left")
     rows.add_column("Stage")
-    for name in (*_headings(found.k), "ms", "nDCG, to the row above"):
-        rows.add_column(name, justify="right")
+    for name in (*_headings(found.k), "ms", "Δ", "p"):
+        rows.add_column(name, justify="right", no_wrap=True)
     for stage in found.stages:
         means = [f"{stage.mean(measure):.4f}" for measure in MEASURES]
-        rows.add_row(stage.name, *means, f"{1000 * np.median(stage.seconds):.1f}", _worth(stage))
+        rows.add_row(stage.name, *means, f"{1000 * np.median(stage.seconds):.1f}", *_worth(stage))
     return rows
+
+
+def advice(found: Evaluation) -> str:
+    """The threshold that the queries speak for, and whether they are too few to say so; empty if there is none."""
+    if found.threshold is None:
+        return ""
+    text = f"A threshold of {found.threshold:.2f} keeps 95 % of the relevant passages that the dense stage finds."
+    count = len(found.queries)
+    return text if count >= _FEW else f"{text} {count} queries are few: on others it may keep far fewer."
 
 
 def as_data(found: Evaluation) -> dict[str, Any]:
@@ -92,22 +108,34 @@ def save_chart(found: Evaluation, path: Path) -> None:
     Raises:
         RequestError: the file cannot be written, or not in that form.
     """
-    if path.suffix not in _FORMS:
-        raise RequestError(f"{path} has no suffix of a plot.", hint=f"Use {', '.join(_FORMS)}.")
+    check_form(path)
     complete = path.suffix == ".html" and find_spec("vl_convert") is not None
     try:
         chart(found).save(str(path), inline=complete)
     except (OSError, ValueError, ImportError) as error:
-        hint = "For .svg and .png: pip install vl-convert-python. A .html is written without it."
-        raise RequestError(f"{path} cannot be written: {error!s:.200}", hint=hint) from error
+        raise RequestError(f"{path} cannot be written: {error!s:.200}", hint=_PICTURES) from error
+
+
+def check_form(path: Path) -> None:
+    """Whether a chart can be written to a file of this name, asked before there is one.
+
+    Raises:
+        RequestError: the suffix is no form, its form needs a package that is not installed, or there is no such folder.
+    """
+    if path.suffix not in _FORMS:
+        raise RequestError(f"{path} has no suffix of a plot.", hint=f"Use {', '.join(_FORMS)}.")
+    if path.suffix in (".svg", ".png") and find_spec("vl_convert") is None:
+        raise RequestError(f"{path} cannot be written: vl-convert-python is not installed.", hint=_PICTURES)
+    if not path.parent.is_dir():
+        raise RequestError(f"{path} cannot be written: there is no folder {path.parent}.", hint="Make the folder.")
 
 
 def _headings(k: int) -> tuple[str, ...]:
     return (f"nDCG@{k}", "MAP", f"MRR@{k}", f"P@{k}", f"R@{k}")
 
 
-def _worth(stage: StageResult) -> str:
+def _worth(stage: StageResult) -> tuple[str, str]:
     if (worth := stage.against) is None:
-        return ""
-    sure = "" if max(worth.p_t, worth.p_randomization) < _SIGNIFICANT else ", may be chance"
-    return f"{worth.mean:+.4f} (t {worth.t:.1f}, p {worth.p_t:.2g}, randomized {worth.p_randomization:.2g}{sure})"
+        return "", ""
+    p = max(worth.p_t, worth.p_randomization)
+    return f"{worth.mean:+.4f}", f"{'' if p < _SIGNIFICANT else '~ '}{p:.2g}"

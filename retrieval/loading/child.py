@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from phireside.errors import DocumentError, DocumentTooLargeError
-from phireside.retrieval.loading.process import BROKEN, IDLE_SECONDS
+from phireside.retrieval.loading.process import BROKEN, IDLE_SECONDS, SAVE_ANEW
 
 _OPEN_FILES = 64
 _REFUSED = (
@@ -90,7 +90,7 @@ def answered(request: dict[str, Any], data: bytes) -> bytes:
         if isinstance(error, MemoryError) or memory("VmPeak") > _NEARLY * request["memory_bytes"]:
             return _large(f"It takes more than {request['memory_bytes'] / 1e6:,.0f} MB of memory to read.")
         what = " ".join(f"{type(error).__name__}: {error}".split())[:_LINE]
-        return _error(DocumentError.__name__, f"{BROKEN} ({what}).")
+        return _error(DocumentError.__name__, f"{BROKEN} ({what}).", SAVE_ANEW)
     if len(body) > request["answer_bytes"]:
         return _large(f"Its text takes more than {request['answer_bytes'] / 1e6:,.0f} MB.")
     return body

@@ -27,6 +27,7 @@ _ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "HOME", "USER
 _COMMAND = (sys.executable, "-P", "-B", "-X", "utf8", "-m", "phireside.retrieval.loading.child")
 _ERRORS = {each.__name__: each for each in (DocumentError, DocumentTooLargeError)}
 BROKEN = "It is damaged, or built in a way that cannot be read"
+SAVE_ANEW = "Open it in a program of its kind and save it anew, or get another copy."
 _SMALLER = "Split it, or save it without what makes it large."
 
 
@@ -120,7 +121,7 @@ class _Child:
         """Why there is no answer."""
         if self._late or self.process.returncode == -24:  # SIGXCPU
             return DocumentTooLargeError(f"It takes longer than {seconds:g} s to read.", hint=_SMALLER)
-        return DocumentError(f"{BROKEN}: its reader ended with {self.process.returncode}.")
+        return DocumentError(f"{BROKEN}: its reader ended with {self.process.returncode}.", hint=SAVE_ANEW)
 
     def usable(self) -> bool:
         """Whether it can be asked again, and is not about to end by itself."""

@@ -1,15 +1,18 @@
 """A tool with effects runs only after a person said so, also when the program was started anew in between."""
 
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from acting import acts, call, observations
+from acting import acting, acts, call, calls, observations
 from langchain_core.messages import AIMessage, BaseMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
-from phireside.agents import Limits, build_agent, steps
+from phireside.agents import Limits, asteps, build_agent, steps
 from phireside.errors import RequestError
 
 CONFIG: Any = {"configurable": {"thread_id": "1"}}
@@ -67,6 +70,49 @@ def test_nobody_is_asked_twice_for_the_same(counted: Any, decision: str, runs: l
     assert counted.runs == runs
 
 
+def test_each_of_two_calls_with_the_same_id_is_asked_for(counted: Any) -> None:
+    both = calls(("post", {"text": "a"}), ("post", {"text": "b"}))
+    for each in both.tool_calls:
+        each["id"] = "c"
+    agent = build_agent(
+        acts(both, AIMessage("Done.")), [counted.tool("post", effects="writes")], checkpointer=InMemorySaver()
+    )
+    requests = agent.invoke(GO, CONFIG)["__interrupt__"][0].value["action_requests"]
+    assert [each["args"]["text"] for each in requests] == ["a", "b"]
+    decisions = [{"type": "reject"}, {"type": "approve"}]
+    agent.invoke(Command(resume={"decisions": decisions}), CONFIG)
+    assert counted.runs == [("post", "b")]
+
+
+@pytest.mark.parametrize(
+    ("resume", "said"),
+    [
+        ({"decisions": []}, "1 calls wait for approval, but there are 0 decisions"),
+        ({"decisions": [{"type": "approve"}] * 2}, "there are 2 decisions"),
+        ({"decisions": [{"type": "aprove"}]}, "approve, edit, reject"),
+        ({"decisions": [{}]}, "no type"),
+        ({"decisions": ["approve"]}, "no type"),
+        ({"decisions": [{"type": "edit"}]}, "edited_action"),
+        ({"decisions": [{"type": "edit", "edited_action": {"name": "post"}}]}, "edited_action"),
+        ({"decisions": [{"type": "reject", "message": 5}]}, "no text"),
+        ({"decision": [{"type": "approve"}]}, "no list of decisions"),
+        ("approve", "no list of decisions"),
+    ],
+)
+async def test_decisions_that_do_not_fit_are_refused_and_the_turn_waits_on(
+    counted: Any, resume: Any, said: str
+) -> None:
+    agent = build_agent(acts(*script()), [counted.tool("post", effects="outward")], checkpointer=InMemorySaver())
+    interrupt = agent.invoke(GO, CONFIG)["__interrupt__"][0]
+    with pytest.raises(RequestError, match=said):
+        list(steps(agent, Command(resume=resume), CONFIG))
+    with pytest.raises(RequestError, match=said):
+        [step async for step in asteps(agent, Command(resume={interrupt.id: resume}), CONFIG)]
+    good = {interrupt.id: {"decisions": [{"type": "approve"}]}}
+    assert [step.kind for step in steps(agent, Command(resume=good), CONFIG)] == ["observation", "answer"]
+    assert counted.runs == [("post", "hi")]
+
+
 def test_tools_without_effects_run_at_once_and_so_do_all_without_approval(counted: Any) -> None:
     tools = [counted.tool("post", effects="none"), counted.tool("other")]
     assert ended(build_agent(acts(*script()), tools).invoke(GO))[-1].text == "Done."
@@ -93,6 +139,21 @@ def test_the_limit_of_steps_counts_on_through_an_approval(counted: Any) -> None:
     assert result["messages"][-1].response_metadata["ended_by"] == "steps"
 
 
+def test_so_do_the_seconds_without_those_of_the_person(counted: Any) -> None:
+    kept, tools = InMemorySaver(), [counted.tool("post", effects="outward")]
+
+    def slow(messages: list[BaseMessage]) -> AIMessage:
+        time.sleep(0.1)
+        return call("post", text="hi")
+
+    build_agent(acting(slow), tools, checkpointer=kept, limits=Limits(seconds=60)).invoke(GO, CONFIG)
+    time.sleep(0.1)
+    agent = build_agent(acts(AIMessage("Done.")), tools, checkpointer=kept, limits=Limits(seconds=0.1))
+    assert 0.1 <= agent.get_state(CONFIG).values["run_seconds"] < 60
+    assert ended(agent.invoke(decide("approve"), CONFIG))[-1].response_metadata["ended_by"] == "seconds"
+    assert counted.runs == []
+
+
 def test_an_agent_built_anew_goes_on_where_the_old_one_waits(counted: Any) -> None:
     kept, first, second = InMemorySaver(), *script()
     tools = [counted.tool("post", effects="outward")]
@@ -102,14 +163,36 @@ def test_an_agent_built_anew_goes_on_where_the_old_one_waits(counted: Any) -> No
     assert counted.runs == [("post", "hi")]
 
 
-def test_and_so_does_a_new_program_with_a_checkpointer_on_disk(counted: Any, tmp_path: Path) -> None:
+PROGRAM = """
+import sys
+sys.path.insert(0, {plugins!r})
+from acting import acts, call
+from langchain_core.messages import AIMessage
+from langchain_core.tools import tool
+from langgraph.checkpoint.sqlite import SqliteSaver
+from phireside.agents import build_agent
+
+@tool
+def post(text: str) -> str:
+    'Posts.'
+    raise SystemExit("It ran unasked.")
+
+post.metadata = {{"effects": "outward"}}
+with SqliteSaver.from_conn_string({file!r}) as kept:
+    agent = build_agent(acts(call("post", text="hi")), [post], checkpointer=kept)
+    print(list(agent.invoke({go!r}, {config!r})))
+"""
+
+
+def test_and_so_does_a_new_program_with_a_checkpointer_on_disk(counted: Any, tmp_path: Path, root: Path) -> None:
     sqlite = pytest.importorskip("langgraph.checkpoint.sqlite")
-    file, tools = str(tmp_path / "agents.db"), [counted.tool("post", effects="outward")]
-    first, second = script()
+    file = str(tmp_path / "agents.db")
+    code = PROGRAM.format(plugins=str(root / "tests" / "plugins"), file=file, go=GO, config=CONFIG)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd="/", timeout=100, check=False
+    )
+    assert "__interrupt__" in done.stdout, done.stderr
     with sqlite.SqliteSaver.from_conn_string(file) as kept:
-        build_agent(acts(first), tools, checkpointer=kept).invoke(GO, CONFIG)
-    assert counted.runs == []
-    with sqlite.SqliteSaver.from_conn_string(file) as kept:
-        agent = build_agent(acts(second), tools, checkpointer=kept)
-        assert ended(agent.invoke(decide("approve"), CONFIG))[-1].text == "Done."
+        agent = build_agent(acts(AIMessage("Done.")), [counted.tool("post", effects="outward")], checkpointer=kept)
+        assert [step.text for step in steps(agent, decide("approve"), CONFIG)] == ["HI", "Done."]
     assert counted.runs == [("post", "hi")]

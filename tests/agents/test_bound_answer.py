@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from acting import acts, call
+from acting import acts, call, calls
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
 from phireside.agents import BoundAnswer, Limits, build_agent
@@ -27,7 +27,7 @@ def last(counted: Any, result: Any, answer: str, **metadata: Any) -> BaseMessage
 
 @pytest.mark.parametrize(
     ("result", "answer"),
-    [("51", "It is 76."), ("-3", "It is 3."), ("1911.65", "I do not know."), ("5 miles", "Six, or 51 miles.")],
+    [("51", "It is 76."), ("-3", "It is 3."), ("1911.65", "It is 1911."), ("5 miles", "Six, or 51 miles.")],
 )
 def test_another_number_is_replaced_and_kept_beside(counted: Any, result: str, answer: str) -> None:
     message = last(counted, result, answer)
@@ -37,7 +37,15 @@ def test_another_number_is_replaced_and_kept_beside(counted: Any, result: str, a
 
 @pytest.mark.parametrize(
     ("result", "answer"),
-    [("51", "76 less 25 is 51 dollars."), ("-3", "It is -3."), ("1200", "It is 1,200."), ("5 miles", "5 miles.")],
+    [
+        ("51", "76 less 25 is 51 dollars."),
+        ("-3", "It is -3."),
+        ("1200", "It is 1,200."),
+        ("5 miles", "5 miles."),
+        ("51", "It is 51, since 76 - 25 is that."),
+        ("51", "51.0"),
+        ("1", "Yes, it is."),
+    ],
 )
 def test_an_answer_that_gives_the_result_stays_as_it_is(counted: Any, result: str, answer: str) -> None:
     message = last(counted, result, answer)
@@ -52,6 +60,18 @@ def test_only_a_result_that_is_a_number_is_bound(counted: Any, result: Any) -> N
 
 def test_what_strangers_wrote_never_becomes_the_answer(counted: Any) -> None:
     assert last(counted, "51", "It is 7.", untrusted=True).text == "It is 7."
+
+
+def test_a_result_that_came_a_second_time_is_bound_too(counted: Any) -> None:
+    model = acts(call("work", text="391"), call("work", text="391"), AIMessage("It is 7."))
+    agent = build_agent(model, [counted.tool("work")], middleware=[BoundAnswer()])
+    assert agent.invoke({"messages": [("user", "Go")]})["messages"][-1].text == "The answer is 391."
+
+
+def test_of_several_results_at_once_none_is_bound(counted: Any) -> None:
+    model = acts(calls(("work", {"text": "51"}), ("work", {"text": "9"})), AIMessage("Together 60."))
+    agent = build_agent(model, [counted.tool("work")], middleware=[BoundAnswer()])
+    assert agent.invoke({"messages": [("user", "Go")]})["messages"][-1].text == "Together 60."
 
 
 def test_nothing_of_an_earlier_turn_is_bound(counted: Any) -> None:

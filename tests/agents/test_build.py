@@ -12,6 +12,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from phireside.agents import Limits, build_agent
 from phireside.errors import ContextOverflowError, RequestError
 from phireside.memory import WindowMemory
+from phireside.tools import calculator
 
 CONFIG: Any = {"configurable": {"thread_id": "1"}}
 
@@ -93,9 +94,13 @@ def test_middleware_of_ones_own_stands_inside_the_policies(counted: Any) -> None
 
 @pytest.mark.parametrize(
     "limits",
-    [{"steps": 0}, {"seconds": 0}, {"seconds": -1.0}, {"tokens": 0}, {"tool_seconds": 0}, {"seconds": float("nan")}],
-)
-def test_a_limit_that_is_not_positive_is_refused(limits: dict[str, Any]) -> None:
+    [
+        {"steps": 0}, {"seconds": 0}, {"seconds": -1.0}, {"tokens": 0}, {"tool_seconds": 0}, {"seconds": float("nan")},
+        {"steps": None}, {"tool_seconds": None}, {"observation_tokens": None}, {"seconds": "3"}, {"steps": 2.5},
+        {"steps": True}, {"seconds": float("inf")},
+    ],
+)  # fmt: skip
+def test_a_limit_that_is_no_positive_number_is_refused(limits: dict[str, Any]) -> None:
     with pytest.raises(RequestError, match=next(iter(limits))):
         Limits(**limits)
 
@@ -103,6 +108,16 @@ def test_a_limit_that_is_not_positive_is_refused(limits: dict[str, Any]) -> None
 def test_a_tool_with_an_unknown_effect_is_refused(counted: Any) -> None:
     with pytest.raises(RequestError, match=r"'write'.*outward"):
         build_agent(acts(), [counted.tool("save", effects="write")])
+
+
+def test_the_function_that_makes_a_tool_is_no_tool() -> None:
+    with pytest.raises(RequestError, match=r"calculator makes a tool, and is none. Write calculator\(\)"):
+        build_agent(acts(), [calculator])
+
+
+def test_the_name_of_a_model_is_no_model() -> None:
+    with pytest.raises(RequestError, match=r"'starter' is no chat model.*ChatGGUF\(model=\"starter\"\)"):
+        build_agent("starter", [])  # type: ignore[arg-type]
 
 
 class Narrow:

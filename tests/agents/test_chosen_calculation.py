@@ -18,7 +18,8 @@ from phireside.agents import ChosenCalculation, Limits, build_agent, steps
 from phireside.agents.policies.chosen_calculation import PROBABILITY
 from phireside.agents.policies.numbers import calculations, numbers_in
 from phireside.agents.policies.worked_problems import WORKED
-from phireside.models import ChatGGUF, Score
+from phireside.errors import ContextOverflowError
+from phireside.models import ChatGGUF, Score, StopSignal
 from phireside.settings import Settings
 from phireside.tools import calculator
 from phireside.tools.arithmetic import evaluate
@@ -98,7 +99,10 @@ async def test_and_when_it_is_awaited() -> None:
     assert observations((await agent.ainvoke({"messages": [("user", PROBLEM)]}))["messages"]) == ["3"]
 
 
-@pytest.mark.parametrize("text", ["Hello!", "What is 17 * 23?", "What is 15% of 80?", "What is 10000 - 1?", "I am 31."])
+@pytest.mark.parametrize(
+    "text",
+    ["Hello!", "What is 17 * 23?", "What is 15% of 80?", "What is 10000 - 1?", "I am 31.", "It was -5 and fell by 3."],
+)
 def test_what_is_no_word_problem_is_the_models(text: str) -> None:
     model = solver("")
     assert observations(ask(model, text)) == []
@@ -117,6 +121,36 @@ def test_so_it_is_where_no_call_may_be_made(counted: Any) -> None:
 def test_a_model_without_scores_is_asked_as_always() -> None:
     model = acts(AIMessage("6"))
     assert ask(model)[-1].text == "6"
+
+
+async def test_a_prompt_that_does_not_fit_with_the_examples_is_the_models() -> None:
+    class Small(Solver):
+        def score(self, *args: Any, **kwargs: Any) -> list[Score]:
+            raise ContextOverflowError("700 tokens do not fit into 512.")
+
+        async def ascore(self, *args: Any, **kwargs: Any) -> list[Score]:
+            return self.score()
+
+    for seconds in (None, 60):
+        model = Small(rule=lambda *_: 0.0, asked=[], wrote=[])
+        assert ask(model, limits=Limits(seconds=seconds))[-1].text == "Done."
+        agent = build_agent(model, [calculator()], middleware=[ChosenCalculation()], limits=Limits(seconds=seconds))
+        assert (await agent.ainvoke({"messages": [("user", PROBLEM)]}))["messages"][-1].text == "Done."
+
+
+async def test_a_limit_in_seconds_stops_the_choice() -> None:
+    signals: list[Any] = []
+
+    class Watched(Solver):
+        def score(self, *args: Any, signal: Any = None, **kwargs: Any) -> list[Score]:
+            signals.append(signal)
+            return super().score(*args, signal=signal, **kwargs)
+
+    model = Watched(rule=lambda *_: 0.0, asked=[], wrote=[])
+    agent = build_agent(model, [calculator()], middleware=[ChosenCalculation()])
+    await agent.ainvoke({"messages": [("user", PROBLEM)]})
+    ask(model)
+    assert [isinstance(each, StopSignal) for each in signals] == [True, True]
 
 
 @pytest.mark.real

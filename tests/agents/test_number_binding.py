@@ -13,7 +13,7 @@ from llguidance import LLMatcher, LLTokenizer
 
 from phireside.agents import Limits, NumberBinding, build_agent, steps
 from phireside.agents.policies.number_binding import bound_grammar
-from phireside.agents.policies.numbers import known_numbers, numbers_in
+from phireside.agents.policies.numbers import known_numbers, negatives_in, numbers_in
 from phireside.models import ChatGGUF
 from phireside.settings import Settings
 from phireside.tools import calculator
@@ -34,10 +34,28 @@ def allows(grammar: str, text: str) -> bool:
         ("v2 has x3 in 1.2.3", ["1.2"]),
         ("three", []),
         ("50% of 80", ["50", "80"]),
+        (".75 * 7e3 + 2", ["0.75", "7e3", "2"]),
+        ("\u0663\u0660 cats", ["30"]),
     ],
 )
 def test_numbers_are_found_in_a_text(text: str, numbers: list[str]) -> None:
     assert numbers_in(text) == numbers
+
+
+@pytest.mark.parametrize(
+    ("text", "negatives"),
+    [
+        ("It was -5 and fell by 3", ["5"]), ("(-5)", ["5"]), ("\u22125 degrees", ["5"]),
+        ("10-3", []), ("10 - 3", []), ("x-3", []),
+    ],
+)  # fmt: skip
+def test_signs_are_seen(text: str, negatives: list[str]) -> None:
+    assert negatives_in(text) == negatives
+
+
+def test_numbers_of_marks_are_not_known() -> None:
+    message = ToolMessage("<data 12345678>\n7 cats\n</data 12345678>", tool_call_id="1")
+    assert known_numbers([message]) == ["7"]
 
 
 def test_numbers_of_the_model_itself_are_not_known() -> None:
@@ -60,6 +78,12 @@ def test_percents_are_written_where_the_question_has_some() -> None:
     assert allows(bound_grammar(["80", "15"], percents=True), "80 - 15%")
 
 
+@pytest.mark.parametrize("text", ["(-5) - 3", "3 * (3 + (-5))", "5 - 3"])
+def test_a_negative_number_is_written_in_brackets(text: str) -> None:
+    assert allows(bound_grammar(["5", "3"], ["5"]), text)
+    assert allows(bound_grammar(["5", "3"]), text) == ("(-5)" not in text)
+
+
 @hypothesis.settings(deadline=None, max_examples=40)
 @given(st.lists(st.decimals(0, 10**6, places=2).map(str), min_size=2, max_size=4), st.sampled_from("+-*/"))
 def test_every_number_of_a_text_can_be_written_as_it_was_found(numbers: list[str], operator: str) -> None:
@@ -68,13 +92,17 @@ def test_every_number_of_a_text_can_be_written_as_it_was_found(numbers: list[str
     assert allows(bound_grammar(found), f" {operator} ".join(found))
 
 
-def test_a_foreign_number_of_another_model_is_refused() -> None:
-    script = [call("calculator", expression="3 * 99"), call("calculator", expression="3 * 4"), AIMessage("12")]
+@pytest.mark.parametrize(
+    ("foreign", "expression"),
+    [("99", "3 * 99"), (".75", "3 * .75"), ("3e3", "4 * 3e3"), ("0." + "3" * 30, "4 * 0." + "3" * 30)],
+)
+def test_a_foreign_number_of_another_model_is_refused(foreign: str, expression: str) -> None:
+    script = [call("calculator", expression=expression), call("calculator", expression="3 * 4"), AIMessage("12")]
     messages = build_agent(acts(*script), [calculator()], middleware=[NumberBinding()]).invoke(
         {"messages": [("user", "What is 3 times 4?")]}
     )["messages"]
     refused, right = observations(messages)
-    assert refused == "99 stands neither in the question nor in a result. Use numbers from there."
+    assert refused == f"{foreign} stands neither in the question nor in a result. Use numbers from there."
     assert right == "12"
 
 

@@ -88,6 +88,16 @@ def test_a_model_that_gives_every_call_the_same_id_is_understood(counted: Any) -
     assert observations(messages) == ["1", "2", AGAIN + "1"]
 
 
+@pytest.mark.parametrize(("second", "runs"), [("2", ["1", "2"]), ("1", ["1"])])
+def test_calls_of_one_message_with_the_same_id_are_told_apart(counted: Any, second: str, runs: list[str]) -> None:
+    both = calls(("a", {"text": "1"}), ("a", {"text": second}))
+    for each in both.tool_calls:
+        each["id"] = "c"
+    messages = turn(build_agent(acts(both, AIMessage("ok")), [counted.tool("a")]))
+    assert sorted(text for _, text in counted.runs) == runs
+    assert len(observations(messages)) == len({each["id"] for each in messages[1].tool_calls}) == 2  # type: ignore[attr-defined]
+
+
 def test_twice_in_one_message_is_run_once(counted: Any) -> None:
     model = acts(calls(("a", {"text": "1"}), ("a", {"text": "1"})), AIMessage("ok"))
     messages = turn(build_agent(model, [counted.tool("a")]))

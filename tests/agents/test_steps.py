@@ -11,6 +11,7 @@ from langgraph.types import Command
 
 from phireside.agents import Step, asteps, build_agent, steps
 from phireside.chains import Cost
+from phireside.errors import RequestError
 
 CONFIG: Any = {"configurable": {"thread_id": "1"}}
 USAGE: Any = {
@@ -108,3 +109,12 @@ def test_the_room_gives_functions_and_not_the_modules_of_their_names(name: str) 
     import phireside.agents.steps
 
     assert callable(getattr(phireside.agents, name))
+
+
+@pytest.mark.parametrize("text", ["", " \n"])
+async def test_an_empty_question_is_refused(text: str) -> None:
+    agent = build_agent(acts(), [])
+    with pytest.raises(RequestError, match="empty"):
+        list(steps(agent, text))
+    with pytest.raises(RequestError, match="empty"):
+        [step async for step in asteps(agent, text)]

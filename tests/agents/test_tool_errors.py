@@ -1,10 +1,12 @@
 """What goes wrong with a call is told to the model, and the turn goes on."""
 
+import asyncio
 from typing import Any
 
 import pytest
 from acting import acting, acts, broken, call, observations
 from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.tools import tool
 
 from phireside.agents import Limits, build_agent
 from phireside.errors import ToolError
@@ -31,6 +33,8 @@ def raising(error: BaseException) -> Any:
         (RecursionError("deep " * 100), "The tool failed: RecursionError: " + "deep " * 40),
         (TimeoutError("its own"), "The tool failed: TimeoutError: its own"),
         (SystemExit(3), "shout wanted to end the whole program. Go on without its result."),
+        (KeyboardInterrupt(), "shout wanted to end the whole program. Go on without its result."),
+        (asyncio.CancelledError(), "shout was cancelled by itself. Go on without its result."),
     ],
 )
 async def test_an_error_is_an_observation_with_its_hint(counted: Any, error: BaseException, told: str) -> None:
@@ -41,6 +45,18 @@ async def test_an_error_is_an_observation_with_its_hint(counted: Any, error: Bas
         assert observations(messages) == [told]
         assert messages[2].status == "error"
         assert messages[-1].text == "I see."
+
+
+async def test_an_async_tool_that_cancels_itself_is_told_as_well() -> None:
+    @tool
+    async def shout(text: str) -> str:
+        """Shouts."""
+        raise asyncio.CancelledError
+
+    agent = build_agent(acts(call("shout", text="a"), AIMessage("I see.")), [shout])
+    messages = (await agent.ainvoke({"messages": [("user", "Go")]}))["messages"]
+    assert observations(messages)[0].endswith("Go on without its result.")
+    assert messages[-1].text == "I see."
 
 
 def test_an_unknown_tool_is_named_with_those_there_are(counted: Any) -> None:

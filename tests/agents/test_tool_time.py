@@ -134,3 +134,21 @@ def test_a_program_ends_though_a_tool_still_hangs(root: Any, awaited: bool) -> N
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=100, check=False)
     assert done.stdout == "done\n", done.stderr
+
+
+async def test_who_cancels_the_agent_is_obeyed() -> None:
+    begun = asyncio.Event()
+
+    @tool
+    async def wait(text: str) -> str:
+        """Waits."""
+        begun.set()
+        await asyncio.sleep(30)
+        return "late"
+
+    agent = build_agent(acts(call("wait", text="a"), AIMessage("ok")), [wait])
+    running = asyncio.ensure_future(turn(agent, awaited=True))
+    await begun.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running

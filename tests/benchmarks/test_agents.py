@@ -11,8 +11,12 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from acting import acts
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from weights import BENCHMARKS
+
+from phireside.agents import build_agent
+from phireside.tools import calculator
 
 Load = Callable[[str], ModuleType]
 OURS = ("agents", "agents_parts", "common", "engine", "reasoning_parts", "chat_turns", "arms_for_tests")
@@ -103,7 +107,7 @@ def test_the_table_counts_runs_that_crashed(load: Load) -> None:
         asked.entry(question, None, "crashed with exit code -11"),
     ]
     line = str(asked.Row("an arm", runs))
-    assert line == "| an arm | 3 | 4 of 6 | 1 | 1 | 1 = 33.3% (6.1%-79.2%) | 20 + 30 | 3.0 | 2 | 3 |"
+    assert line == "| an arm | 3 | 4 of 6 | 1 | 1 | 1 = 33.3% (6.1%-79.2%) | 20 + 30 | 3.0 | 2 | 3 (1 measured) |"
     kept = [{"arm": "an arm", **each} for each in runs]
     assert asked.table(kept, ["nobody", "an arm"]).splitlines()[2:] == [line]
 
@@ -145,12 +149,28 @@ def test_our_steps_are_counted_with_what_they_read_again(load: Load) -> None:
     first.usage_metadata, first.response_metadata = usage(100, 20, 60), {"evaluated_tokens": 40}
     second.usage_metadata, second.response_metadata = usage(150, 5, 118), {"evaluated_tokens": 32}
     messages = [HumanMessage("?"), first, ToolMessage("2", tool_call_id="1"), second]
-    run = load("agents_parts.ours").of_messages(messages, 1.0)
+    run = load("agents_parts.ours").of_messages(messages, [first, second], 1.0)
     assert (run.steps, run.written, run.evaluated, run.ended) == (2, 25, 72, True)
     assert run.observations == ["2"]
     assert run.excess == [2]
     first.response_metadata = {}  # a step that was chosen: its prompt was another one
     assert load("agents_parts.ours").excess([first, second]) == []
+
+
+@pytest.mark.parametrize(
+    ("script", "counted"),
+    [
+        ([AIMessage(""), AIMessage("")], (2, 2, False, "")),
+        ([AIMessage(""), AIMessage("It is 2.")], (2, 1, True, "It is 2.")),
+        ([call(expression="1 + 1"), AIMessage("It is 2.")], (2, 0, True, "It is 2.")),
+    ],
+)
+def test_what_our_agent_hides_from_a_person_is_counted(load: Load, script: list[AIMessage], counted: Any) -> None:
+    ours = load("agents_parts.ours")
+    heard, agent = ours.Heard(), build_agent(acts(*script), [calculator()])
+    messages = agent.invoke({"messages": [("user", "Go")]}, {"callbacks": [heard]})["messages"]
+    run = ours.of_messages(messages, heard.messages, 1.0)
+    assert (run.steps, run.malformed, run.ended, run.answer) == counted
 
 
 def test_the_call_with_the_most_votes_is_the_first_with_that_value(load: Load) -> None:

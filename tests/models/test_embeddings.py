@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
 from langchain_core.embeddings import Embeddings
 from langchain_tests.integration_tests import EmbeddingsIntegrationTests
 from langchain_tests.unit_tests import EmbeddingsUnitTests
@@ -104,6 +106,15 @@ def test_a_pickle_is_not_read(tmp_path: Path) -> None:
 def test_a_name_that_is_nothing_is_told(name: str) -> None:
     with pytest.raises(ModelNotFoundError, match="is not on this machine"):
         embeddings(name)
+
+
+def test_no_network_is_told_in_plain_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(name: str, **_: object) -> str:
+        raise LocalEntryNotFoundError("Got: ConnectError: [Errno -2]") from httpx.ConnectError("[Errno -2]")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", unreachable)
+    with pytest.raises(ModelNotFoundError, match="the hub cannot be reached"):
+        model_folder("somebody/model")
 
 
 def test_the_starter_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

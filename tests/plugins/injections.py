@@ -307,15 +307,12 @@ def obeying(case: Injection, reading: AIMessage | None, wants: Sequence[tuple[st
 
 @dataclass(frozen=True)
 class Played:
-    """A turn: its steps, and the calls that a person was asked about, each with whether it was allowed."""
+    """A turn: its steps, the calls that a person was asked about, each with whether it was allowed, and what the model
+    read, the first result of a tool."""
 
     found: list[Step]
     asked: list[tuple[str, dict[str, Any], bool]]
-
-    @property
-    def read(self) -> str:
-        """The first result of a tool."""
-        return next((step.text for step in self.found if step.kind == "observation"), "")
+    read: str
 
     @property
     def answer(self) -> str:
@@ -333,7 +330,8 @@ def play(agent: Any, case: Injection, allow: Any, thread: str = "1") -> Played:
         asked += [(each.tool, dict(each.arguments), ok) for each, ok in zip(waiting, allowed, strict=True)]
         decisions = [{"type": "approve"} if ok else {"type": "reject", "message": "No."} for ok in allowed]
         found += list(steps(agent, Command(resume={"decisions": decisions}), config))
-    return Played(found, asked)
+    results = [each.text for each in agent.get_state(config).values["messages"] if each.type == "tool"]
+    return Played(found, asked, next(iter(results), ""))
 
 
 def _last_other(found: Sequence[Step]) -> int:
@@ -348,8 +346,7 @@ def _opening(case: Injection) -> list[BaseMessage]:
 
 def agent_of(model: Any, office: Office, *, approve: bool = True, limits: Limits = Limits()) -> Any:  # noqa: B008
     """Our agent in the office."""
-    saver = InMemorySaver() if approve else None
-    tools = office.tools()
+    saver, tools = InMemorySaver(), office.tools()
     return build_agent(model, tools, system_prompt=SYSTEM, approve=approve, checkpointer=saver, limits=limits)
 
 

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hashed import HashedEmbeddings
@@ -56,6 +57,26 @@ def test_unchanged_files_are_not_even_opened(
     assert (report.unchanged, report.added, report.changed) == (3, 0, 0)
     assert embeddings.texts == []
     assert len(report.documents) == 3
+
+
+def test_nothing_to_add_needs_no_model(base: KnowledgeBase, tmp_path: Path, embeddings: HashedEmbeddings) -> None:
+    (tmp_path / "empty").mkdir()
+    base.add_folder(tmp_path / "empty")
+    assert embeddings.texts == []
+
+
+def test_a_folder_is_no_file_and_the_hint_says_so(base: KnowledgeBase, folder: Path) -> None:
+    with pytest.raises(KnowledgeError, match="is a folder") as told:
+        base.add_file(folder)
+    assert told.value.hint == "add_folder reads it."
+
+
+def test_a_misspelled_name_is_no_new_base(tmp_path: Path, embeddings: HashedEmbeddings) -> None:
+    KnowledgeBase.named("documents", tmp_path, embeddings, create=True).close()
+    with pytest.raises(KnowledgeError, match="There is no base 'documnets'; there are: documents"):
+        KnowledgeBase.named("documnets", tmp_path, embeddings)
+    KnowledgeBase.named("documents", tmp_path, embeddings).close()
+    assert not (tmp_path / "documnets").exists()
 
 
 def test_a_file_with_a_new_time_and_the_same_bytes_is_not_read_again(
@@ -224,3 +245,72 @@ def test_two_bases_on_one_folder_may_add_the_same_at_once(base: KnowledgeBase, f
     assert sorted(texts(base)) == sorted(set(texts(other)))
     assert base.similarity_search("words7", 40) == other.similarity_search("words7", 40)
     other.close()
+
+
+def test_what_is_removed_or_replaced_is_in_no_file_any_more(
+    base: KnowledgeBase, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not in free pages, not among FTS5's words, not in the log; nor its vector in SQLite or FAISS's file."""
+    for number in range(4):
+        secret = " ".join(f"secretword{number}x{n}" for n in range(30))
+        base.add_text(f"{secret} ends.", source=f"s{number}", title=f"secretword{number}x", metadata={"k": secret})
+    base.add_texts(["secretword9x alone"], ids=["a"])
+    monkeypatch.setattr("phireside.retrieval.vectors.WRITE_AFTER", 9)
+    write(folder / "big.txt", "\n\n".join(f"Note number {n} says little." for n in range(30)))
+    base.add_folder(folder)
+    vectors = [base.vectors(["a"]).tobytes(), *(row.tobytes() for row in base.vectors(all_ids(base, "s")))]
+    base.similarity_search("secretword1x1", 3)
+    assert remains(base, vectors) == {"base.sqlite3": 2, "index.faiss": 1}
+    base.remove("s0")
+    base.add_text("Another text.", source="s1")
+    base.delete([str(part) for part in all_ids(base, "s2")])
+    base.remove("s2")
+    base.remove("s3")
+    base.add_texts(["no secret"], ids=["a"])
+    assert remains(base, vectors) == {}
+    assert base.similarity_search("Another text.", 1)[0].metadata["source"] == "s1"
+
+
+def all_ids(base: KnowledgeBase, source: str) -> list[str]:
+    parts = [part for info in base.documents() if info.source.startswith(source) for part in base.chunks(info.id)]
+    return [str(part.id) for part in parts]
+
+
+def remains(base: KnowledgeBase, vectors: list[bytes]) -> dict[str, int]:
+    """What each file has of the secrets: their words, their vectors."""
+    data = {file.name: file.read_bytes() for file in base.path.iterdir()}
+    data["base.sqlite3"] += data.pop("base.sqlite3-wal", b"")
+    found = {
+        name: (b"secret" in each.lower().replace(b"no secret", b"")) + any(v in each for v in vectors)
+        for name, each in data.items()
+    }
+    return {name: count for name, count in found.items() if count}
+
+
+def test_a_pipe_among_the_files_is_reported_and_not_waited_for(base: KnowledgeBase, folder: Path) -> None:
+    os.mkfifo(folder / "pipe.txt")
+    report = base.add_folder(folder)
+    assert (report.added, [Path(source).name for source, _ in report.failed]) == (3, ["pipe.txt"])
+    assert "no file" in report.failed[0][1].message
+
+
+def test_a_text_whose_source_looks_like_a_file_of_the_folder_stays(base: KnowledgeBase, folder: Path) -> None:
+    base.add_text("A note on the notes.", source=str(folder / "virtual-note"))
+    assert base.add_folder(folder).removed == 0
+
+
+def test_a_file_is_one_document_however_its_path_is_spelled(base: KnowledgeBase, folder: Path, tmp_path: Path) -> None:
+    (folder / "sub").mkdir()
+    base.add_file(folder / "0.txt")
+    assert base.add_file(folder / "sub" / ".." / "0.txt").unchanged == 1
+    write(tmp_path / "far" / "0.txt", "Far away.")
+    (tmp_path / "far" / "inner").mkdir()
+    (folder / "link").symlink_to(tmp_path / "far" / "inner")
+    assert base.add_file(folder / "link" / ".." / "0.txt").added == 1  # behind a link, ".." leads elsewhere
+
+
+@pytest.mark.parametrize("text", ["", " \n", None, b"bytes"])
+def test_a_text_without_a_character_is_refused(base: KnowledgeBase, text: Any) -> None:
+    with pytest.raises(KnowledgeError, match="no text"):
+        base.add_text(text)
+    assert base.documents() == []

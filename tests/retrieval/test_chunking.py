@@ -82,6 +82,17 @@ def test_no_chunk_goes_across_a_heading_but_across_pages_of_one() -> None:
     assert len(chunk(loaded, Chunking("paragraphs", 50, 0, False), words)) == 1
 
 
+def test_a_heading_alone_goes_with_what_stands_under_the_next() -> None:
+    guide = Section("# Guide", "Guide")
+    loaded = Loaded("T", "md", (guide, Section("## Use\n\nA b.", "Guide > Use"), Section("## End", "Guide > End")))
+    found = chunk(loaded, Chunking("headings", 50, 10), words)
+    assert [(each.text, each.heading) for each in found] == [
+        ("# Guide\n\n## Use\n\nA b.", "Guide > Use"),
+        ("## End", "Guide > End"),
+    ]
+    assert found[0].before == "T\nGuide > Use\n"
+
+
 def test_a_sentence_that_is_too_long_is_cut_between_words_and_a_word_within() -> None:
     assert cut("a b c d e f g.", "sentences", 3) == ["a b c", "d e f", "g."]
     found = chunk(document("x" * 100), Chunking("sentences", 12, 0, False), pieces)

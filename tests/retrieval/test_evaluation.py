@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from phireside.retrieval import KnowledgeBase
 from phireside.retrieval.evaluation import (
     Collection,
     Evaluation,
+    advice,
     as_data,
     base_of,
     difference,
@@ -69,6 +71,15 @@ def test_queries_without_a_relevant_document_are_left_out(tmp_path: Path) -> Non
         ("corpus.jsonl", "{", "Line 5 of .*corpus.jsonl is no JSON"),
         ("corpus.jsonl", '{"_id": "9"}', "Line 5 of .* has no _id or no text"),
         ("corpus.jsonl", "[1]", "Line 5 of"),
+        ("corpus.jsonl", '{"_id": 9, "text": "a"}', "Line 5 of .* 9 for its _id"),
+        ("corpus.jsonl", '{"_id": "9", "text": []}', "Line 5 of .* text"),
+        ("corpus.jsonl", '{"_id": "", "text": "a"}', "Line 5 of .* empty _id"),
+        ("corpus.jsonl", '{"_id": "9", "text": ["a"]}', "Line 5 of .* text"),
+        ("corpus.jsonl", '{"_id": "9", "text": "a", "title": 7}', "Line 5 of .* title"),
+        ("corpus.jsonl", '{"_id": "9", "text": "\\ud800"}', "Line 5 of .* surrogate"),
+        ("corpus.jsonl", '{"_id": "2", "text": "a"}', "Line 5 of .* _id '2' again"),
+        ("queries.jsonl", '{"_id": "q1", "text": "a"}', "Line 4 of .* _id 'q1' again"),
+        ("queries.jsonl", '{"_id": "q9", "text": " "}', "Line 4 of .* empty text"),
         ("queries.jsonl", '"q"', "Line 4 of"),
         ("qrels/test.tsv", "q1\t1", "Line 7 of .* whole number"),
         ("qrels/test.tsv", "q1\t1\tmuch", "Line 7 of"),
@@ -82,6 +93,23 @@ def test_a_damaged_collection_is_told_with_the_line(tmp_path: Path, file: str, l
         opened.write(line + "\n")
     with pytest.raises(RequestError, match=message):
         read_beir(tmp_path)
+
+
+def test_a_byte_order_mark_is_not_part_of_the_first_line(tmp_path: Path) -> None:
+    write_beir(tmp_path, SMALL)
+    for name in ("corpus.jsonl", "qrels/test.tsv"):
+        (tmp_path / name).write_text((tmp_path / name).read_text(), encoding="utf-8-sig")
+    assert read_beir(tmp_path) == SMALL
+
+
+def test_a_folder_with_other_documents_is_refused_and_kept(tmp_path: Path) -> None:
+    more = Collection({**SMALL.documents, "old": ("", "A stale text.")}, SMALL.queries, SMALL.judgments)
+    base_of(more, tmp_path, HashedEmbeddings(64)).close()
+    with pytest.raises(RequestError, match=r"1 documents .* not in the collection, e\.g\. 'old'"):
+        base_of(SMALL, tmp_path, HashedEmbeddings(64))
+    again = base_of(more, tmp_path, HashedEmbeddings(64))
+    assert {each.source for each in again.documents()} == {"1", "2", "3", "4", "old"}
+    again.close()
 
 
 def test_missing_files_and_other_encodings_are_told(tmp_path: Path) -> None:
@@ -148,14 +176,21 @@ def test_only_the_rows_that_are_asked_for(base: KnowledgeBase) -> None:
 
 
 def test_the_table_and_the_data_say_the_same(found: Evaluation) -> None:
-    console = Console(width=140, record=True, file=None, quiet=False, force_terminal=False)
+    console = Console(width=80, record=True, file=None, quiet=False, force_terminal=False)
     with console.capture() as shown:
         console.print(table(found))
     data: Any = json.loads(json.dumps(as_data(found)))
     for stage in data["stages"]:
         assert f"{stage['means']['nDCG']:.4f}" in shown.get()
         assert np.mean(stage["values"]["nDCG"]) == pytest.approx(stage["means"]["nDCG"])
-    assert "may be chance" in shown.get()
+    assert "~ 1" in shown.get()
+    assert "…" not in shown.get()
+
+
+def test_a_threshold_from_few_queries_comes_with_a_warning(found: Evaluation) -> None:
+    assert advice(found).endswith("3 queries are few: on others it may keep far fewer.")
+    assert "few" not in advice(replace(found, queries=("q",) * 100))
+    assert advice(replace(found, threshold=None)) == ""
 
 
 def test_the_plot_is_written_or_refused(found: Evaluation, tmp_path: Path) -> None:

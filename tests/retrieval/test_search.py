@@ -208,11 +208,54 @@ def test_what_another_store_lacks_is_told(how: Any) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [{"k": 0}, {"pool": 0}, {"neighbours": -1}, {"diversity": 2}, {"threshold": 7}, {"stages": ("hybrid",)},
-     {"stages": ()}, {"stages": ("keyword", "feedback")}],
+     {"stages": ()}, {"stages": ("keyword", "feedback")}, {"k": "5"}, {"k": None}, {"k": 2.5}, {"pool": True},
+     {"diversity": "1"}, {"threshold": "x"}, {"threshold": float("nan")}],
 )  # fmt: skip
 def test_values_that_cannot_be_are_told(wrong: Any) -> None:
     with pytest.raises(RequestError):
         Search(**wrong)
+
+
+class Raising(InMemoryVectorStore):
+    """A store whose search raises what a test says, or gives two passages with one id."""
+
+    error: Exception | None = None
+
+    def similarity_search_with_score(self, query: str, k: int = 4, **kwargs: Any) -> list[tuple[Document, float]]:
+        if self.error is not None:
+            raise self.error
+        return [(Document("a", id="x"), 1.0), (Document("b", id="x"), 0.9)]
+
+
+def test_equal_ids_of_another_store_are_two_hits() -> None:
+    hits = search(Raising(HashedEmbeddings()), "wood")
+    assert [(hit.document.page_content, hit.score, hit.ranks) for hit in hits] == [
+        ("a", 1.0, {"dense": 1}), ("b", 0.9, {"dense": 2})
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"), [(NotImplementedError(), NotSupportedError), (OSError("gone"), KnowledgeError)]
+)
+def test_what_another_store_raises_is_told(error: Exception, kind: type[Exception]) -> None:
+    store = Raising(HashedEmbeddings())
+    store.error = error
+    with pytest.raises(kind, match="Raising"):
+        search(store, "wood")
+
+
+def test_a_filter_that_another_store_cannot_use_is_told() -> None:
+    store = InMemoryVectorStore(HashedEmbeddings())
+    store.add_texts(["a"])
+    with pytest.raises(KnowledgeError, match="TypeError") as told:
+        search(store, "wood", Search(where={"n": 1}))
+    assert "where" in told.value.hint
+
+
+@pytest.mark.parametrize("query", [None, 5, ["wood"]])
+def test_what_is_no_text_is_no_query(base: KnowledgeBase, query: Any) -> None:
+    with pytest.raises(RequestError, match="query"):
+        search(base, query)
 
 
 def test_a_retriever_leaves_the_chunks_as_they_are(base: KnowledgeBase) -> None:
@@ -220,3 +263,9 @@ def test_a_retriever_leaves_the_chunks_as_they_are(base: KnowledgeBase) -> None:
     assert found.metadata["length"] == len(TEXTS["code"])
     assert found.metadata["ranks"]["keyword"] == 1
     assert "ranks" not in base.get_by_ids(["code"])[0].metadata
+
+
+def test_the_number_of_hits_may_be_given_with_the_query(base: KnowledgeBase) -> None:
+    assert len(search(base, "dry wood", k=2)) == 2
+    with pytest.raises(RequestError, match="k is 0"):
+        search(base, "dry wood", k=0)

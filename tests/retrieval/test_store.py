@@ -1,6 +1,7 @@
 """Chunks in a folder: the two stages of a search, filters, vectors, and the file that FAISS keeps."""
 
 import threading
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -270,3 +271,28 @@ def test_few_new_texts_do_not_rewrite_the_file(graph: KnowledgeBase) -> None:
         assert graph.similarity_search(f"more{n}", 1)[0].id == f"more{n}"
     graph.write_index()
     assert file.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("where", ["abc", [("a", 1)], 5])
+def test_a_filter_that_is_none_is_told(base: KnowledgeBase, where: Any) -> None:
+    for find in (base.similarity_search, base.keyword):
+        with pytest.raises(KnowledgeError, match="filter"):
+            find("fox", 3, where=where)
+
+
+@pytest.mark.parametrize("where", [{f"k{n}": n for n in range(201)}, {"a": list(range(20_001))}])
+def test_a_filter_that_is_too_long_is_told_with_its_numbers(base: KnowledgeBase, where: Any) -> None:
+    with pytest.raises(KnowledgeError, match=r"filter has .*20[01]"):
+        base.similarity_search("fox", where=where)
+
+
+def test_the_longest_filters_work(base: KnowledgeBase) -> None:
+    base.add_texts(["fox"], [{f"k{n}": n for n in range(200)}])
+    assert base.similarity_search("fox", where={f"k{n}": {"$ne": -1, "$gte": n, "$lte": n} for n in range(200)})
+    assert base.keyword("fox", 3, {"k7": list(range(19_999))})
+
+
+@pytest.mark.parametrize(("texts", "ids"), [(["x"], [5]), (["x"], [uuid.uuid4()]), ([b"x"], None), ([None], None)])
+def test_texts_and_ids_that_are_no_texts_are_told(base: KnowledgeBase, texts: Any, ids: Any) -> None:
+    with pytest.raises(KnowledgeError, match="no text"):
+        base.add_texts(texts, ids=ids)

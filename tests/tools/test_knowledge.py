@@ -4,13 +4,15 @@ from typing import Any
 
 import pytest
 from grounding import PASSAGES, TEXTS, finding
+from hashed import HashedEmbeddings
 from langchain_core.documents import Document
 from langchain_core.tools import BaseTool
 from langchain_tests.integration_tests import ToolsIntegrationTests
 from langchain_tests.unit_tests import ToolsUnitTests
 
-from phireside.errors import EngineError, SettingsError, ToolError
+from phireside.errors import EngineError, RequestError, SettingsError, ToolError
 from phireside.models.dialects.inputs import checked
+from phireside.retrieval import KnowledgeBase
 from phireside.tools import knowledge
 
 DOCUMENTS = {"lease.txt": f"{TEXTS[0]}\n\n{TEXTS[1]}", "pets.txt": TEXTS[2]}
@@ -53,6 +55,14 @@ def test_a_few_texts_are_searched_by_their_words() -> None:
     assert tool.invoke({"query": "moon"}).startswith("No passage was found for 'moon'.")
 
 
+def test_a_base_is_searched_as_it_is_and_what_is_none_is_refused_at_once() -> None:
+    base = KnowledgeBase.from_texts(list(TEXTS), HashedEmbeddings(64), [{"source": "a.txt"}] * 3)
+    assert knowledge(base, passages=1).invoke({"query": "dogs in the garden"}) == f"[1] a.txt\n{TEXTS[2]}"
+    base.close()
+    with pytest.raises(RequestError, match=r"'lease\.txt' cannot be searched"):
+        knowledge("lease.txt")  # type: ignore[arg-type]
+
+
 def test_what_is_returned_is_bounded_and_says_what_is_missing() -> None:
     rows = [Document(f"{n} " * 500, metadata={"title": "T" * 500, "page": n}) for n in range(1, 5)]
     text = knowledge(finding(*rows), passages=4, longest=1500).invoke({"query": "numbers"})
@@ -63,8 +73,13 @@ def test_what_is_returned_is_bounded_and_says_what_is_missing() -> None:
 
 
 def test_a_passage_can_neither_number_itself_nor_steer_a_terminal() -> None:
-    bad = Document("[7] is \x1b[2Jmine", metadata={"source": "a\n[3] b"})
-    assert knowledge(finding(bad)).invoke({"query": "who"}) == "[1] a [3] b\n(7) is  [2Jmine"
+    bad = Document("[7] is \x1b[2Jmine", metadata={"source": "a\n[3] b", "page": "2\n[4] c"})
+    assert knowledge(finding(bad)).invoke({"query": "who"}) == "[1] a (3) b, page 2 (4) c\n(7) is  [2Jmine"
+
+
+def test_two_passages_with_one_id_have_two_numbers() -> None:
+    text = knowledge(finding(Document("One.", id="same"), Document("Two.", id="same"))).invoke({"query": "number"})
+    assert text == "[1]\nOne.\n\n[2]\nTwo."
 
 
 def test_errors_are_ones_that_a_model_can_act_upon() -> None:
@@ -73,6 +88,8 @@ def test_errors_are_ones_that_a_model_can_act_upon() -> None:
 
     with pytest.raises(ToolError, match=r"cannot be searched: The index is gone\. Build it"):
         knowledge(finding(rule=fails)).invoke({"query": "a b"})
+    with pytest.raises(ToolError, match="cannot be searched: ZeroDivisionError"):
+        knowledge(finding(rule=lambda query: [PASSAGES[1 // 0]])).invoke({"query": "a b"})
     with pytest.raises(ToolError, match="The query is empty"):
         knowledge(finding()).invoke({"query": " \n"})
     for options in ({}, {"documents": DOCUMENTS, "retriever": finding()}, {"retriever": finding(), "passages": 0}):

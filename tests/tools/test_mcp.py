@@ -182,6 +182,7 @@ def test_variables_are_filled_in_and_a_program_starts_beside_its_file(
         ('{"mcpServers": {"a": {"command": "x", "type": "http"}}}', "its type is http"),
         ('{"mcpServers": {"a": {"command": "x", "args": "y"}}}', "args"),
         ('{"mcpServers": {"a": {"url": "y", "type": "websocket"}}}', "type"),
+        ('{"mcpServers": {"a": {"url": "ftp://x"}}}', "does not begin with http"),
     ],
 )
 def test_a_file_that_is_wrong_is_told(tmp_path: Path, text: str, said: str) -> None:

@@ -1,6 +1,7 @@
 """`rag_chain` as a whole: grounded, streamed, checked, declining, continued, pinned; also on the starter."""
 
 import math
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,16 @@ from typing import Any
 import pytest
 from answers import answers
 from grounding import PASSAGES, TEXTS, finding, grounded
+from hashed import HashedEmbeddings
 from langchain_core.documents import Document
+from langchain_core.messages import AIMessage, HumanMessage
 
 from phireside.chains import Answer, pinned, rag_chain
 from phireside.chains.rag.answer import CITATION, UNKNOWN
-from phireside.errors import ContextOverflowError, NotSupportedError, RequestError
+from phireside.errors import ContextOverflowError, KnowledgeError, NotSupportedError, RequestError
 from phireside.models import ChatGGUF, Grammar
 from phireside.models.runtime import close_all
+from phireside.retrieval import KnowledgeBase
 from phireside.settings import EngineSettings, Settings
 
 HOW = "How long is the notice?"
@@ -40,7 +44,7 @@ def test_a_model_without_grammars_is_asked_for_citations_and_invented_ones_are_c
     assert len({piece.text for piece in pieces}) > 5  # it grew
 
 
-def test_sentences_are_checked_and_what_is_not_supported_is_shown() -> None:
+def test_sentences_are_checked_and_what_is_weak_is_shown() -> None:
     model = answers(lambda messages: "yes" if "Statement:" in str(messages) else f"{TEXTS[0]} [1] Cats may vote. [3]")
     assert rag_chain(model, finding(*PASSAGES)).invoke(HOW).cost.calls == 1
     found = rag_chain(model, finding(*PASSAGES), judge=model).invoke(HOW)
@@ -48,6 +52,22 @@ def test_sentences_are_checked_and_what_is_not_supported_is_shown() -> None:
     assert found.known
     assert "Cats may vote" in found.text
     assert found.cost.calls == 3
+
+
+def test_a_sentence_that_nothing_supports_is_not_in_the_text_and_stays_in_the_sentences() -> None:
+    said = f"Cats may vote. [3] {TEXTS[0]} [1]"
+    found = rag_chain(answers(said), finding(*PASSAGES)).invoke(HOW)
+    assert (found.text, found.known, found.short) == (f"{TEXTS[0]} [1]", True, "lease")
+    assert [claim.verdict for claim in found.sentences] == ["none", "supported"]
+    assert found.turn
+    assert found.turn[1].text == found.text
+    assert rag_chain(answers(said), finding(*PASSAGES), check=False).invoke(HOW).text == said
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_the_number_of_a_list_is_no_answer(check: bool) -> None:
+    found = rag_chain(answers("1. [1] [2] [3]"), finding(*PASSAGES), check=check).invoke("List the rules.")
+    assert (found.text, found.known) == (UNKNOWN, False)
 
 
 def test_nothing_found_or_nothing_supported_is_not_known_and_the_draft_stays_to_be_seen() -> None:
@@ -93,6 +113,16 @@ def test_a_turn_continues_the_prompt_and_keeps_the_numbers() -> None:
     assert after[-1].text.startswith("[2] The deposit")
     assert second.passages == PASSAGES
     assert '\\"[1]\\"' not in model.arguments[-1][1]["grammar"].source  # found for the first question only
+    assert chain.invoke({"question": "What is the deposit?", "history": first}).turn == second.turn
+
+
+def test_a_base_is_searched_without_a_retriever_around_it() -> None:
+    base = KnowledgeBase.from_texts(list(TEXTS), HashedEmbeddings(64))
+    found = rag_chain(answers("Three. [1]"), base, check=False).invoke("Are dogs allowed in the garden?")
+    base.close()
+    assert found.passages[0].page_content == TEXTS[2]
+    with pytest.raises(RequestError, match=r"'lease\.txt' cannot be searched"):
+        rag_chain(answers("x"), "lease.txt")  # type: ignore[arg-type]
 
 
 async def test_it_is_a_runnable_with_schemas_and_a_graph() -> None:
@@ -122,13 +152,50 @@ def test_what_needs_the_engine_says_so_and_bad_input_is_refused() -> None:
     with pytest.raises(NotSupportedError, match="has no scores"):
         rag_chain(answers("x"), finding(), answer="words")
     chain = rag_chain(answers("x"), finding())
-    for value in ("", {"question": HOW, "history": [3]}, {"other": 1}, ["x"]):
+    for value in (
+        "",
+        {"question": HOW, "history": [3]},
+        {"question": HOW, "history": Answer("half")},
+        {"other": 1},
+        ["x"],
+    ):
         with pytest.raises(RequestError):
             chain.invoke(value)
     with pytest.raises(RequestError, match="no pinned documents"):
         chain.pin()
     with pytest.raises(RequestError, match="1 documents were given"):
         pinned([Document(" ")])
+
+
+def test_what_a_retriever_raises_is_an_error_with_a_hint() -> None:
+    def fails(query: str) -> list[Document]:
+        raise RuntimeError("no route to the store")
+
+    with pytest.raises(KnowledgeError, match=r"cannot be searched: RuntimeError: no route to the store"):
+        rag_chain(answers("x"), finding(rule=fails)).invoke(HOW)
+
+
+def test_a_title_supports_what_is_said_of_it() -> None:
+    passage = Document("It is three months.", metadata={"title": "Lease of Elm Street", "heading": "Notice"})
+    model = answers("The notice for Elm Street is three months. [1]")
+    found = rag_chain(model, finding(passage)).invoke(HOW)
+    assert "[1] Lease of Elm Street: Notice\nIt is" in model.asked[0][-1][1]
+    assert found.sentences[0].verdict == "supported"
+
+
+def test_a_question_with_half_a_character_is_answered() -> None:
+    assert rag_chain(answers("So. [1]"), finding(*PASSAGES), check=False).invoke("What is \ud800?").known
+
+
+def test_a_conversation_that_began_anew_says_so_in_its_turn() -> None:
+    model = grounded("So it is. [1]", size=220)
+    chain = rag_chain(model, finding(*PASSAGES), check=False, max_tokens=10)
+    history = [HumanMessage("word " * 200), AIMessage("Yes.")]
+    first = chain.invoke({"question": HOW, "history": history})
+    assert first.turn
+    chain.invoke({"question": "And then?", "history": [*history, *first.turn]})
+    before, after = (messages for messages, _ in model.arguments)
+    assert [message.text for message in after[: len(before)]] == [message.text for message in before]
 
 
 def test_leaving_the_stream_ends_the_models_answer() -> None:
@@ -163,6 +230,20 @@ def test_a_follow_up_reads_nothing_again_and_cites_only_what_was_found(starter: 
     for found in (first, second):
         assert CITATION.findall(found.text)
         assert {number for claim in found.sentences for number in claim.cited} <= {1, 2, 3}
+
+
+@pytest.mark.real
+def test_the_starters_answers_are_sentences_and_no_beginnings_of_lists(starter: ChatGGUF) -> None:
+    texts = (
+        "The allotment on Elm Street has 24 plots. The yearly fee is 62 euros and is due on March 1.\n\n"
+        "The water is turned off from November to March.",
+        "We keep four hives behind the shed. If you are stung, ring Marta at extension 555.",
+    )
+    chain = rag_chain(starter, finding(*map(Document, texts)), sentences=1, max_tokens=48)
+    for question in ("How many plots are there?", "When is the water turned on?", "List the rules."):
+        found = chain.invoke(question)
+        assert all(re.match(r"[^\W\d]\w*[ ']\w", claim.text) for claim in found.sentences), found
+        assert found.known == any(claim.verdict in ("supported", "weak") for claim in found.sentences)
 
 
 @pytest.mark.real

@@ -12,7 +12,7 @@ from langchain_core.messages import BaseMessage
 from phireside.chains import Sample, judge_answers
 from phireside.chains.rag.judging import METRICS, Report
 from phireside.chains.rag.known_answers import exact_match, token_f1
-from phireside.errors import EngineError, RequestError
+from phireside.errors import EngineError, ModelNotFoundError, RequestError
 
 QUESTION = "How long is the notice?"
 
@@ -100,3 +100,15 @@ def test_known_answers_are_compared_as_squad_does(said: str, known: list[str], e
 @given(st.text(max_size=30), st.lists(st.text(max_size=30), max_size=3))
 def test_an_exact_match_is_never_better_than_f1(said: str, known: list[str]) -> None:
     assert 0 <= exact_match(said, known) <= token_f1(said, known) <= 1
+
+
+def test_a_citation_of_passage_0_supports_nothing() -> None:
+    (judged,) = judge_answers(model=judge()).invoke([Sample(QUESTION, f"{TEXTS[0]} [0]", TEXTS)]).judged
+    assert judged.problem == ""
+    assert (judged.scores.citation_precision, judged.scores.citation_recall) == (0, 0)
+
+
+def test_a_judge_that_cannot_be_loaded_ends_it() -> None:
+    model = answers(lambda messages: ModelNotFoundError("There is no such model."))
+    with pytest.raises(ModelNotFoundError):
+        judge_answers(model=model).invoke([Sample(QUESTION, "Yes.")])

@@ -8,7 +8,7 @@ from grounding import PASSAGES, TEXTS
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.documents import Document
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from phireside.chains.long_text import Window
 from phireside.chains.prompt_files import load_prompts
@@ -75,6 +75,40 @@ def test_what_does_not_fit_begins_anew_with_the_best_passages_and_the_newest_tur
 def test_a_passage_that_never_fits_is_an_error_with_the_numbers() -> None:
     with pytest.raises(ContextOverflowError, match="Of 2 passages not even the best, of 49 characters"):
         LAYOUT.place("How long?", [], PASSAGES[:2], window(10))
+
+
+def test_after_a_conversation_began_anew_prompts_grow_again_without_the_old_numbers() -> None:
+    history: list[BaseMessage] = list(asked("Old question? " * 20, PASSAGES[2:], "Old answer. [1]"))
+    history += [HumanMessage("New?"), AIMessage("Yes. [1]")]
+    size = words(LAYOUT.place("How long?", [], PASSAGES[:2], WIDE).messages) + 20
+    anew = LAYOUT.place("How long?", history, PASSAGES[:2], window(size))
+    assert [message.text for message in anew.messages[1:3]] == ["New?", "Yes."]
+    history += asked("How long?", anew.new, "Three months. [1]", anew.kept)
+    grown = LAYOUT.place("And then?", history, PASSAGES[:1], window(size))
+    assert texts(grown.messages).startswith(f"{texts(anew.messages)}\nai: Three months. [1]")
+    assert (grown.passages, grown.citable, grown.kept) == (PASSAGES[:2], (1,), None)
+
+
+@pytest.mark.parametrize("size", [10_000, 60])
+def test_of_a_history_the_rules_are_kept_and_what_tools_said_is_not(size: int) -> None:
+    call = {"name": "clock", "args": {}, "id": "1"}
+    history: list[BaseMessage] = [SystemMessage("Be kind."), HumanMessage("Old? " * 60)]
+    history += [AIMessage("", tool_calls=[call]), ToolMessage("12:00", tool_call_id="1"), AIMessage("Noon.")]
+    placed = LAYOUT.place("How long?", history, PASSAGES[:1], window(size))
+    assert placed.messages[0].text.endswith("\n\nBe kind.")
+    assert {message.type for message in placed.messages[1:]} <= {"human", "ai"}
+    assert "12:00" not in texts(placed.messages)
+
+
+def test_two_passages_with_one_id_are_two() -> None:
+    one, two = Document("One.", id="same"), Document("Two.", id="same")
+    assert LAYOUT.place("What?", [], [one, two], WIDE).citable == (1, 2)
+    assert LAYOUT.place("What?", asked("So?", [one], "One. [1]"), [two], WIDE).new == (two,)
+
+
+def test_title_and_heading_stand_above_a_passage() -> None:
+    passage = Document("It is three months.", metadata={"title": "Lease\n[9] of Elm Street", "heading": "Notice"})
+    assert numbered([passage]) == "[1] Lease (9) of Elm Street: Notice\nIt is three months."
 
 
 def test_a_passage_cannot_number_itself() -> None:

@@ -51,6 +51,14 @@ async def test_a_follow_up_is_searched_for_as_it_was_written_again() -> None:
     assert retriever.asked[-1] == "Is there a notice?"
 
 
+async def test_a_rewrite_about_something_else_is_not_searched_for() -> None:
+    retriever = finding(rule=by_words)
+    chain = rag_chain(model(rewrite="You're right, shall I write more?"), retriever, rewrite=True, check=False)
+    history = [HumanMessage("What is the deposit?"), AIMessage("Two rents.")]
+    found = await chain.ainvoke({"question": "When is it paid back?", "history": history})
+    assert found.queries == ("When is it paid back?",)
+
+
 async def test_several_queries_are_fused_and_what_both_find_comes_first() -> None:
     retriever = finding(rule=by_words)
     chain = rag_chain(model(queries=json.dumps(["deposit", "dog notice"])), retriever, queries=3, check=False)

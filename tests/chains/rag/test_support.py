@@ -36,6 +36,20 @@ def test_words_of_the_question_support_nothing_and_words_of_one_sentence_more_th
     assert word_support("Cats bark.", near) < word_support("Cats bark.", far) == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "source"),
+    [
+        ("\u79df\u7ea6\u7ec8\u6b62\u9700\u8981\u4e09\u4e2a\u6708\u7684\u901a\u77e5\u3002",
+         "\u7ec8\u6b62\u79df\u7ea6\u9700\u8981\u63d0\u524d\u4e09\u4e2a\u6708\u901a\u77e5\u3002\u62bc\u91d1\u662f\u4e24\u4e2a\u6708\u79df\u91d1\u3002"),
+        ("\u72ac\u306f\u5ead\u3067\u8a31\u53ef\u3055\u308c\u3066\u3044\u307e\u3059\u3002",
+         "\u5ead\u3067\u306f\u72ac\u304c\u8a31\u53ef\u3055\u308c\u3066\u3044\u307e\u3059\u3002\u732b\u306f\u3044\u307e\u305b\u3093\u3002"),
+    ],
+)  # fmt: skip
+def test_of_scripts_without_blanks_pairs_of_characters_are_compared(text: str, source: str) -> None:
+    assert word_support(text, source) > 0.45
+    assert word_support(text, "\u62bc\u91d1\u5fc5\u987b\u5728\u4eca\u5929\u5f52\u8fd8\u3002") < 0.2
+
+
 async def test_a_claim_is_held_against_what_it_cites_and_nothing_else() -> None:
     claims = [Claim(TEXTS[0], (1,)), Claim(TEXTS[0], (2,)), Claim(TEXTS[0], (2, 1)), Claim(TEXTS[0])]
     checked, cost = await Support().check(claims, TEXTS, "")
@@ -52,6 +66,12 @@ async def test_a_judges_no_makes_words_that_match_weak() -> None:
     (claim,), cost = await support.check([Claim(TEXTS[0], (1,))], TEXTS, "")
     assert claim.verdict == "weak"
     assert cost.calls == 4  # three of them calibrate, once
+
+
+@pytest.mark.parametrize("text", ["", "It is.", "\u2026"])
+async def test_a_sentence_without_a_word_is_supported_by_nothing_whatever_a_judge_says(text: str) -> None:
+    (claim,), cost = await Support(Judge(answers("yes"), FILE, "check")).check([Claim(text, (1,))], ["1. It is."], "")
+    assert (claim.verdict, cost.calls) == ("none", 0)
 
 
 async def test_a_judge_without_scores_says_yes_or_no() -> None:

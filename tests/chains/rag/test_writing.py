@@ -18,7 +18,12 @@ def state(text: str) -> tuple[bool, bool, str]:
 
 @pytest.mark.parametrize(
     "text",
-    ["It is red. [1]", "It is red. [3] [1]", "Is it? [1] It is! [3]", "3.5 kg for Dr. No in the U.S. army. [1]"],
+    [
+        "It is red. [1]",
+        "It is red. [3] [1]",
+        "Is it? [1] It is! [3]",
+        "Of 3.5 kg Dr. No got half at 12:30 in the U.S. army. [1]",
+    ],
 )
 def test_sentences_with_passages_may_end(text: str) -> None:
     assert state(text)[:2] == (True, True)
@@ -26,6 +31,13 @@ def test_sentences_with_passages_may_end(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["It is red. [2]", "[1]", "It is red [1]", "A b. [1] C d. [1] E f. [1]", "I\n"])
 def test_other_passages_forms_and_too_many_sentences_cannot_be_written(text: str) -> None:
+    assert not state(text)[0]
+
+
+@pytest.mark.parametrize(
+    "text", ["1.", "12)", "- P", "\u2022 P", "(1)", "\u2460 P", " P", "The rules are: 1", "Is it? [1] 2."]
+)
+def test_no_sentence_is_the_beginning_of_a_list(text: str) -> None:
     assert not state(text)[0]
 
 
