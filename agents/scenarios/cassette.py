@@ -29,6 +29,7 @@ Kind = TypeVar("Kind", bound=BaseChatModel)
 _VERSION = 1
 _LARGEST = 50_000_000  # bytes
 _KEPT = ("finish_reason", "ended_by", "evaluated_tokens", "cached_tokens", "model_name", "shortened")
+_BROKEN = (OSError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError, yaml.YAMLError)
 _NO_PARAMETERS = {"tools", "stop_signal"}  # tools stand in the prompt; a signal says nothing of the answer
 _HINT = "Record it anew with --record, or undo what changed the prompt."
 
@@ -68,7 +69,7 @@ class Cassette:
             self._counts = {str(key): int(count) for key, count in data["counts"].items()}
         except FileNotFoundError:
             raise SettingsError(f"There is no cassette {self._path}.", hint="Record it with --record first.") from None
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, yaml.YAMLError) as error:
+        except _BROKEN as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise SettingsError(f"The cassette {self._path} cannot be used: {reason}.", hint=_HINT) from error
 
@@ -152,6 +153,12 @@ class Cassette:
 def _checked(entry: Any) -> dict[str, Any]:
     if not isinstance(entry, dict) or not ({"prompt", "with", "answer"} <= entry.keys() or "tool" in entry):
         raise ValueError("an answer has neither prompt nor tool")
+    if not isinstance(entry["arguments" if "tool" in entry else "with"], dict):
+        raise ValueError("the arguments of a tool, and what stands at with, are keys and values")
+    if "tool" not in entry:
+        _message(entry["answer"])
+    elif not {"returned", "error"} & entry.keys():
+        raise ValueError("a tool has neither returned something nor an error")
     return entry
 
 

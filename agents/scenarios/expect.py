@@ -2,21 +2,22 @@
 
 import asyncio
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from jsonschema import Draft202012Validator
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage
 
+from phireside.agents.scenarios.json_schemas import first_problem
 from phireside.agents.scenarios.match import folded, matches, numbers, same_calls
 from phireside.agents.scenarios.outcome import Check, TurnRecord
-from phireside.agents.scenarios.schema import Expect
+from phireside.agents.scenarios.patterns import found
+from phireside.agents.scenarios.schema import Expect, written
 from phireside.chains import Cost, ask
 from phireside.chains.forms import yes_or_no
+from phireside.errors import ToolError
 
 _JUDGE = """Question: {user}
 
@@ -56,6 +57,8 @@ def check(expected: Expect, where: str, turns: Sequence[TurnRecord], means: Mean
         met, found = _CHECKS[expected.kind](expected, turns, means)
     except _UnmeasurableError as error:
         return Check(where, expected.label, None, expected.weight, str(error))
+    except ToolError as error:  # a regular expression that does not come to an end
+        return Check(where, expected.label, None, expected.weight, error.message)
     return Check(where, expected.label, met != expected.negated, expected.weight, found)
 
 
@@ -74,16 +77,18 @@ def _number(expected: Expect, turns: Sequence[TurnRecord], _: Means) -> _Checked
 
 
 def _regex(expected: Expect, turns: Sequence[TurnRecord], _: Means) -> _Checked:
-    return re.search(expected.value, turns[-1].answer) is not None, _answered(turns)
+    return found(expected.value, turns[-1].answer), _answered(turns)
 
 
 def _json_schema(expected: Expect, turns: Sequence[TurnRecord], _: Means) -> _Checked:
     try:
         value = json.loads(turns[-1].answer)
+        problem = first_problem(expected.value, value)
     except ValueError as error:
         return False, f"the answer is no JSON ({error}): {turns[-1].answer:.{_SHOWN}}"
-    problem = next(iter(Draft202012Validator(expected.value).iter_errors(value)), None)
-    return problem is None, problem.message[:_SHOWN] if problem else _answered(turns)
+    except RecursionError:
+        return False, f"the answer is nested too deep: {turns[-1].answer:.{_SHOWN}}"
+    return not problem, problem[:_SHOWN] or _answered(turns)
 
 
 def _choice(expected: Expect, turns: Sequence[TurnRecord], _: Means) -> _Checked:
@@ -120,8 +125,8 @@ def _steps(expected: Expect, turns: Sequence[TurnRecord], _: Means) -> _Checked:
 
 
 def _tokens(expected: Expect, turns: Sequence[TurnRecord], _: Means) -> _Checked:
-    written = _figures(turns).generated_tokens
-    return written <= expected.value, f"{written} tokens written"
+    count = _figures(turns).generated_tokens
+    return count <= expected.value, f"{count} tokens written"
 
 
 def _evaluated(expected: Expect, turns: Sequence[TurnRecord], _: Means) -> _Checked:
@@ -149,10 +154,7 @@ def _ran(turns: Sequence[TurnRecord]) -> list[tuple[str, Mapping[str, Any]]]:
 
 
 def _listed(ran: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
-    written = "; ".join(
-        f"{name}({', '.join(f'{key}={value!r}' for key, value in given.items())})" for name, given in ran
-    )
-    return f"ran: {written or 'no tool'}"[: 2 * _SHOWN]
+    return f"ran: {'; '.join(written(*each) for each in ran) or 'no tool'}"[: 2 * _SHOWN]
 
 
 def _answered(turns: Sequence[TurnRecord]) -> str:

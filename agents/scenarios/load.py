@@ -27,7 +27,7 @@ from phireside.agents.scenarios.schema import (
     Turn,
 )
 from phireside.agents.scenarios.schema import Tool as ToolEntry
-from phireside.agents.scenarios.toolbox import REAL_TOOLS
+from phireside.agents.scenarios.toolbox import REAL_TOOLS, option_problem
 from phireside.errors import SettingsError
 
 CASSETTE = ".cassette.yaml"
@@ -68,8 +68,8 @@ def load(paths: Iterable[Path | str]) -> list[Case]:
             with file and line.
     """
     cases: dict[Path, Case] = {}
-    problems: list[str] = []
-    for file in _files([Path(path) for path in paths]):
+    files, problems = _files([Path(path) for path in paths])
+    for file in files:
         try:
             cases.setdefault(file.resolve(), read_case(file))
         except SettingsError as error:
@@ -85,21 +85,23 @@ def load(paths: Iterable[Path | str]) -> list[Case]:
     return list(cases.values())
 
 
-def _files(paths: Sequence[Path]) -> list[Path]:
+def _files(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """The files that there are, and what is to be said of the others."""
     found: list[Path] = []
+    problems: list[str] = []
     for path in paths:
         if path.is_dir():
             inside = sorted(each for each in path.rglob("*") if each.suffix in SUFFIXES and is_scenario_name(each))
             if not inside:
-                raise SettingsError(f"There is no scenario (*.yaml) in the folder {path}.", hint=HINT)
+                problems.append(f"There is no scenario (*.yaml) in the folder {path}.")
             found += inside
-        elif path.exists():
+        elif path.is_file():
             found.append(path)
         else:
-            raise SettingsError(f"There is no file {path}.", hint="Check the path; the working directory counts.")
-    if not found:
+            problems.append(f"There is no file {path}.")
+    if not found and not problems:
         raise SettingsError("No scenario was named.", hint="Name files or folders: phireside run scenarios/")
-    return found
+    return found, problems
 
 
 def is_scenario_name(path: Path) -> bool:
@@ -113,6 +115,8 @@ def read_case(path: Path) -> Case:
     Raises:
         SettingsError: all that is wrong with it, a line for each.
     """
+    if not path.is_file():  # a pipe would be waited for
+        raise SettingsError(f"There is no file {path}.")
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -124,12 +128,26 @@ def read_case(path: Path) -> Case:
         scenario = Scenario.model_validate(values)
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False)
-        problems = [_problem(path, root, each) for each in details]
-        raise SettingsError("\n".join(dict.fromkeys(problems)), hint=HINT) from None
+        problems = [(_line(root, each["loc"]), _problem(each)) for each in details]
+        problems += [(_line(root, where), text) for where, text in _no_real_tools(values)]
+        raise SettingsError(_listed(path, problems), hint=HINT) from None
     if unknown := list(_unknown_tools(scenario)):
-        lines = [f"{path}:{_line(root, where)}: {text}" for where, text in unknown]
-        raise SettingsError("\n".join(lines), hint=HINT)
+        raise SettingsError(_listed(path, [(_line(root, where), text) for where, text in unknown]), hint=HINT)
     return Case(path, scenario)
+
+
+def _listed(path: Path, problems: Iterable[tuple[int, str]]) -> str:
+    """Problems with their lines, in the order of these."""
+    lines = [f"{path}:{line}: {text}" for line, text in sorted(problems, key=lambda each: each[0])]
+    return "\n".join(dict.fromkeys(lines))
+
+
+def _no_real_tools(values: Any) -> Iterator[tuple[list[str | int], str]]:
+    """Names of tools that there are not, in a file that is no scenario yet."""
+    tools = values.get("tools")
+    for at, name in enumerate(tools if isinstance(tools, list) else []):
+        if isinstance(name, str) and name not in REAL_TOOLS:
+            yield ["tools", at], _no_tool(name, REAL_TOOLS, "Real ones") + " A stub needs results."
 
 
 def _parsed(path: Path, data: bytes) -> tuple[yaml.Node, Any]:
@@ -146,7 +164,7 @@ def _parsed(path: Path, data: bytes) -> tuple[yaml.Node, Any]:
         raise SettingsError(f"{path} is not UTF-8: byte {error.start}.") from error
     except RecursionError:
         raise SettingsError(f"{path} is nested too deep.") from None
-    except ValueError as error:  # a date that does not exist
+    except (ValueError, LookupError, AttributeError, TypeError) as error:  # a date that does not exist, !!int of a text
         raise SettingsError(f"{path} has a value that cannot be read: {error}. Texts stand in quotes.") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -191,10 +209,10 @@ def _line(root: yaml.Node, where: Sequence[str | int]) -> int:
     return line + 1
 
 
-def _problem(path: Path, root: yaml.Node, error: ErrorDetails) -> str:
-    """One problem, in a line."""
+def _problem(error: ErrorDetails) -> str:
+    """One problem, in a line; turns and the like are counted from 1."""
     where = [each for each in error["loc"] if each not in ("text", "entry", "list", "[key]")]
-    name, kind = ".".join(str(each) for each in where), error["type"]
+    name, kind = ".".join(str(each + 1 if isinstance(each, int) else each) for each in where), error["type"]
     if kind == "extra_forbidden":
         near = difflib.get_close_matches(str(where[-1]), _KEYS, 1)
         text = f"there is no key {str(where[-1])[:60]!r} here" + (f"; is it {near[0]!r}?" if near else "")
@@ -208,7 +226,7 @@ def _problem(path: Path, root: yaml.Node, error: ErrorDetails) -> str:
         text = f"{name} must be a text: put {str(error['input'])[:40]} in quotes"
     else:
         text = f"{name}: {error['msg'].removeprefix('Value error, ')}"
-    return f"{path}:{_line(root, error['loc'])}: {text}."
+    return text if text.endswith("?") else f"{text}."
 
 
 def _unknown_tools(scenario: Scenario) -> Iterator[tuple[list[str | int], str]]:
@@ -219,6 +237,8 @@ def _unknown_tools(scenario: Scenario) -> Iterator[tuple[list[str | int], str]]:
             yield ["tools", at], f"the tool {tool.name!r} is there twice."
         if not tool.results and tool.name not in REAL_TOOLS:
             yield ["tools", at], _no_tool(tool.name, REAL_TOOLS, "Real ones") + " A stub needs results."
+        if not tool.results and tool.name in REAL_TOOLS and (problem := option_problem(tool)):
+            yield ["tools", at], f"{problem}."
         if tool.results and tool.name not in REAL_TOOLS and not tool.description:
             yield ["tools", at], f"the stub {tool.name!r} is no real tool, and needs a description."
     if "mcp_tools" in names:  # a server's tools have names of their own

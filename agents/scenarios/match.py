@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from phireside.agents.scenarios.patterns import found
 from phireside.agents.scenarios.schema import Call, pattern_of
 
-_NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d{1,3})?")
+_NUMBER = re.compile(r"(?:(?<![\w.])-)?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d{1,3})?")
 
 
 def matches(wanted: Mapping[str, Any], arguments: Mapping[str, Any]) -> bool:
@@ -17,6 +18,9 @@ def matches(wanted: Mapping[str, Any], arguments: Mapping[str, Any]) -> bool:
         wanted: a value, or a pattern: {contains: …}, {regex: …} or {number: …}. Texts are compared without regard to
             capitals and to how many spaces there are.
         arguments: of the call.
+
+    Raises:
+        ToolError: a regular expression took too long.
     """
     return all(name in arguments and _like(value, arguments[name]) for name, value in wanted.items())
 
@@ -29,7 +33,7 @@ def _like(wanted: Any, value: Any) -> bool:
     if kind == "contains":
         return folded(str(expected)) in folded(str(value))
     if kind == "regex":
-        return re.search(str(expected), str(value)) is not None
+        return found(str(expected), str(value))
     return any(abs(each - Decimal(str(expected))) <= Decimal("1e-6") for each in numbers(str(value)))
 
 

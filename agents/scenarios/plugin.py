@@ -1,9 +1,10 @@
 """A pytest plugin: `pytest scenarios/` collects the YAML files below a folder named `scenarios` as tests.
 
 The plugin is loaded in every run of pytest where Phireside is installed, so it imports nothing else before there is a
-scenario, and leaves YAML alone that has no line `turns:`, unless the file itself was named on the command line.
+scenario, and leaves YAML alone that has no key `turns`, unless the file itself was named on the command line.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 _SUFFIXES = (".yaml", ".yml")
+_TURNS = re.compile(rb"""^["']?turns["']?\s*:|\A(?:\s|#.*\n|---)*\{(?:.*,)?\s*["']?turns["']?\s*:""", re.MULTILINE)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -33,7 +35,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> "ScenarioF
 
 def _has_turns(path: Path) -> bool:
     try:
-        return b"\nturns:" in b"\n" + path.read_bytes()
+        return path.is_file() and _TURNS.search(path.read_bytes()) is not None
     except OSError:  # a link that leads nowhere: nobody asked for this file
         return False
 

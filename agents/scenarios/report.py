@@ -5,8 +5,9 @@ Texts of models and files are data: control characters are shown as �, and XML
 
 import html
 import json
+import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 from xml.etree import ElementTree as Xml
@@ -14,6 +15,7 @@ from xml.etree import ElementTree as Xml
 from phireside.agents.scenarios.outcome import Check, Line, Outcome, Run, TurnRecord
 
 _NOT_SHOWN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+_FAILED, _RED = re.compile(r"^(?:NOT met|broke): .*$", re.MULTILINE), r'<span class="failed">\g<0></span>'
 _MARKS = {True: "met", False: "NOT met", None: "not measured"}
 
 
@@ -25,7 +27,16 @@ def as_data(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 def as_json(outcomes: Sequence[Outcome]) -> str:
     """See `as_data`."""
-    return json.dumps(as_data(outcomes), ensure_ascii=False, indent=2, default=str)
+    return json.dumps(_finite(as_data(outcomes)), ensure_ascii=False, indent=2, default=str, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    """A value without NaN and infinity, which are no JSON: they become texts."""
+    if isinstance(value, Mapping):
+        return {str(key): _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _scenario(outcome: Outcome) -> dict[str, Any]:
@@ -87,6 +98,8 @@ def headline(outcome: Outcome) -> str:
     if len(outcome.runs) > 1:
         low, high = outcome.interval
         facts.append(f"{outcome.passed_runs} of {len(outcome.runs)} runs passed (95 %: {low:.0%} to {high:.0%})")
+    if any(run.checks for run in outcome.runs) and all(each.met is None for run in outcome.runs for each in run.checks):
+        facts.append("nothing was measured")
     note = "" if outcome.expected or outcome.passed else f"; it does not say that it passes on {outcome.model}"
     return shown(
         f"{'passed' if outcome.passed else 'FAILED'}  {outcome.name} ({outcome.model}): {', '.join(facts)}{note}"
@@ -100,14 +113,15 @@ def transcript(run: Run) -> str:
 
 def _transcript(run: Run) -> Iterator[str]:
     yield f"seed {run.seed}, score {run.score:.2f}"
+    if run.error:
+        yield f"broke: {_indented(run.error)}"
+    yield from (_check(each) for each in run.checks if each.met is False)
     for at, turn in enumerate(run.turns, 1):
         yield f"turn {at}"
         yield f"  User: {_indented(turn.user)}"
         yield from (f"  {line_text(line)}" for line in turn.lines)
         yield f"  [{_figures(turn)}]"
-    if run.error:
-        yield f"broke: {_indented(run.error)}"
-    yield from (_check(each) for each in run.checks)
+    yield from (_check(each) for each in run.checks if each.met is not False)
 
 
 def line_text(line: Line) -> str:
@@ -134,7 +148,7 @@ def _figures(turn: TurnRecord) -> str:
 
 def _check(check: Check) -> str:
     weight = "" if check.weight == 1 else f", weight {check.weight:g}"
-    return f"{_MARKS[check.met]}: {check.where}, {_indented(check.label)}{weight} ({_indented(check.reason)})"
+    return f"{_MARKS[check.met]}: {check.where}, {_indented(check.label)}{weight} - {_indented(check.reason)}"
 
 
 def _indented(text: str) -> str:
@@ -189,7 +203,7 @@ def as_html(outcomes: Sequence[Outcome]) -> str:
         kind, runs = ("passed" if each.passed else "failed"), "\n\n".join(transcript(run) for run in each.runs)
         parts.append(
             f'<details{"" if each.passed else " open"}><summary class="{kind}">{html.escape(headline(each))}</summary>'
-            f"<pre>{html.escape(runs)}</pre></details>"
+            f"<pre>{_FAILED.sub(_RED, html.escape(runs))}</pre></details>"
         )
     title = f"{data['passed']} passed, {data['failed']} failed"
     return _PAGE.format(title=title, scenarios="\n".join(parts))

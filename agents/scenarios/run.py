@@ -3,6 +3,7 @@
 Knows nothing of files and reports; models come from a function, so that one command, a test and a page can share it.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,8 +29,9 @@ from phireside.agents.scenarios.toolbox import Ran, build_tools
 from phireside.agents.steps import Agent, steps
 from phireside.chains import CostHandler
 from phireside.errors import PhiresideError, SettingsError
-from phireside.memory import memory_named
+from phireside.memory import Memory, memory_named
 
+log = logging.getLogger(__name__)
 AT_ONCE = 4  # runs
 _SEVERAL_TEMPERATURE = 0.7  # at 0 all seeds would say the same
 _REFERENCE = "Tell a story about the sea."
@@ -188,6 +190,11 @@ def run_once(case: Case, seed: int, options: Options, cassette: Cassette | None 
             checks = _checks(scenario, records, means)
     except PhiresideError as problem:
         error = str(problem)
+    except StoppedError:
+        raise
+    except Exception as problem:  # of a model, a tool or a mistake of ours: the other runs are worth their time
+        log.exception("The scenario %s broke", case.name)
+        error = f"{type(problem).__name__}: {problem}"
     if cassette and cassette.missed:  # what follows from it is no news
         error = str(cassette.missed)
     run = Run(seed, records, checks, scenario.threshold, error)
@@ -251,7 +258,7 @@ def _talk(
         model,
         build_tools(scenario.toolbox, case.path.parent, log, tape, options.approvals),
         system_prompt=scenario.system,
-        memory=memory_named(scenario.memory) if scenario.memory else None,
+        memory=_memory(scenario.memory, model),
         limits=Limits(steps=limits.steps, seconds=limits.seconds, tokens=limits.tokens),
         checkpointer=InMemorySaver(),
     )
@@ -270,6 +277,15 @@ def _talk(
             answer = next((line.text for line in reversed(lines) if line.kind == "answer"), "")
             took = time.monotonic() - began
             records.append(TurnRecord(turn.user, lines, log[before:], answer, costs.cost, took))
+
+
+def _memory(name: str | None, model: BaseChatModel) -> Memory | None:
+    """The memory of a run; the run's model writes its summaries."""
+    if not name:
+        return None
+    memory = memory_named(name)
+    memory.model = model
+    return memory
 
 
 def _say(agent: Agent, text: str, config: RunnableConfig, decision: str) -> Iterator[Line]:

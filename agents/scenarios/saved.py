@@ -3,13 +3,18 @@
 It runs at once on the model `scripted`; what is expected of other models is for the person to write.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import yaml
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
+from phireside.agents.policies.observations import READ_ON
+from phireside.agents.policies.repeated_calls import AGAIN
+from phireside.agents.policies.untrusted import UNTRUSTED, inside
 from phireside.errors import RequestError
+from phireside.models.messages import thought_of
 
 
 def as_scenario(
@@ -51,9 +56,10 @@ def _turns(messages: Sequence[BaseMessage]) -> Iterable[dict[str, Any]]:
 
 
 def _steps(message: AIMessage) -> list[dict[str, Any]]:
-    if message.tool_calls:
-        return [{"call": call["name"], "arguments": dict(call["args"])} for call in message.tool_calls]
-    return [{"answer": str(message.text)}] if message.text else []
+    calls = [{"call": call["name"], "arguments": dict(call["args"])} for call in message.tool_calls]
+    steps = calls or ([{"answer": str(message.text)}] if message.text else [])
+    thought = thought_of(message) or (str(message.text) if calls else "")
+    return [{"thought": thought, **steps[0]}, *steps[1:]] if thought and steps else steps
 
 
 def _stubs(messages: Sequence[BaseMessage], tools: Iterable[Any]) -> list[dict[str, Any]]:
@@ -61,6 +67,7 @@ def _stubs(messages: Sequence[BaseMessage], tools: Iterable[Any]) -> list[dict[s
     known = {tool.name: tool.description for tool in tools}
     gave = {each.tool_call_id: each for each in messages if isinstance(each, ToolMessage)}
     stubs: dict[str, dict[str, Any]] = {}
+    parts: dict[str, dict[str, Any]] = {}  # of each call, the result of which there may be more
     for call in (call for message in messages if isinstance(message, AIMessage) for call in message.tool_calls):
         answer = gave.get(call["id"] or "")
         if answer is None:
@@ -68,9 +75,25 @@ def _stubs(messages: Sequence[BaseMessage], tools: Iterable[Any]) -> list[dict[s
         arguments = dict(call["args"])
         described = known.get(call["name"]) or f"The tool {call['name']}."
         stub = stubs.setdefault(call["name"], {"name": call["name"], "description": described, "results": []})
-        kind = "error" if answer.status == "error" else "returns"
-        stub["results"].append({**_when(arguments), kind: str(answer.text)})
+        if answer.response_metadata.get(UNTRUSTED):
+            stub["untrusted"] = True
+        kind, text = "error" if answer.status == "error" else "returns", _own_text(answer)
+        same = json.dumps([call["name"], arguments], sort_keys=True, default=str)
+        if (known_part := parts.get(same, {})).get("returns", "").endswith(READ_ON):
+            known_part["returns"] = f"{known_part['returns'].removesuffix(READ_ON)} {text}"
+        elif same not in parts:  # a stub gives the first result that fits
+            parts[same] = {**_when(arguments), kind: text}
+            stub["results"].append(parts[same])
+    for part in parts.values():
+        if "returns" in part:
+            part["returns"] = part["returns"].removesuffix(READ_ON)
     return list(stubs.values())
+
+
+def _own_text(answer: ToolMessage) -> str:
+    """What the tool gave, without what the agent's policies put around it: they do it again."""
+    text = str(answer.text).removeprefix(AGAIN)
+    return inside(text) if answer.response_metadata.get(UNTRUSTED) else text
 
 
 def _when(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,13 +4,15 @@ Values are taken as they are written: `contains: 42` is refused, since YAML read
 stand in quotes. Knows nothing of files and of running.
 """
 
-import re
+import difflib
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from jsonschema import Draft202012Validator, SchemaError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from phireside.agents.scenarios.json_schemas import checked_schema
+from phireside.agents.scenarios.patterns import check_pattern
 from phireside.memory import MEMORIES
 
 NOT = "not-"
@@ -20,24 +22,9 @@ TRAJECTORY = ("tool", "calls", "observed")
 BUDGETS = ("steps", "tokens", "evaluated", "seconds")
 MOST_SEEDS = 1000
 KINDS = (*ANSWER, *TRAJECTORY, *BUDGETS)
+_KINDS_AND_NOT = (*KINDS, *(NOT + kind for kind in KINDS))
 _BELONGS = {"tolerance": "number", "arguments": "tool", "order": "calls"}
 PATTERNS = ("contains", "regex", "number")
-
-
-def _compiles(pattern: str) -> str:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"the regular expression does not compile: {error}") from error
-    return pattern
-
-
-def _is_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as error:
-        raise ValueError(f"it is no JSON schema: {error.message}") from error
-    return schema
 
 
 def _compile_patterns(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -47,7 +34,7 @@ def _compile_patterns(arguments: dict[str, Any]) -> dict[str, Any]:
             if isinstance(wanted, bool) or not isinstance(wanted, (int | float) if kind == "number" else str):
                 raise ValueError(f"{kind} needs a {'number' if kind == 'number' else 'text'}, not {wanted!r:.40}")
             if kind == "regex":
-                _compiles(str(wanted))
+                check_pattern(str(wanted))
     return arguments
 
 
@@ -57,6 +44,12 @@ def pattern_of(value: Any) -> tuple[str, Any] | None:
         kind: tuple[str, Any] = next(iter(value.items()))
         return kind
     return None
+
+
+def written(tool: str, arguments: Mapping[str, Any]) -> str:
+    """A call as reports write it."""
+    listed = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+    return f"{tool}({listed})" if listed else tool
 
 
 Text = Annotated[str, Field(min_length=1)]
@@ -101,11 +94,11 @@ class Expect(_Part):
     model_config = ConfigDict(json_schema_extra=_expect_schema)
 
     contains: Text | None = Field(None, description="The answer contains this text, in capitals or not.")
-    number: float | None = Field(None, description="One of the numbers in the answer is this one.")
-    regex: Annotated[Text, AfterValidator(_compiles)] | None = Field(
+    number: int | float | None = Field(None, description="One of the numbers in the answer is this one.")
+    regex: Annotated[Text, AfterValidator(check_pattern)] | None = Field(
         None, description="The regular expression (Python's) is found in the answer."
     )
-    json_schema: Annotated[dict[str, Any], AfterValidator(_is_schema)] | None = Field(
+    json_schema: Annotated[dict[str, Any], AfterValidator(checked_schema)] | None = Field(
         None, description="The whole answer is JSON of this schema."
     )
     choice: Annotated[list[Text], Field(min_length=1)] | None = Field(
@@ -139,6 +132,9 @@ class Expect(_Part):
         if not isinstance(given, Mapping):
             return given
         kinds = [key for key in given if isinstance(key, str) and key.removeprefix(NOT) in KINDS]
+        strange = [str(key) for key in given if key not in (*kinds, *_BELONGS, "weight")]
+        if not kinds and (near := difflib.get_close_matches(strange[0] if strange else "", _KINDS_AND_NOT, 1)):
+            raise ValueError(f"there is no key {strange[0][:60]!r} here; is it {near[0]!r}?")
         if len(kinds) != 1:
             raise ValueError(f"has {_listed(kinds)}, but needs exactly one of {', '.join(KINDS)}, or not- and one")
         (kind,) = kinds
@@ -165,9 +161,14 @@ class Expect(_Part):
     @property
     def label(self) -> str:
         """How reports name it."""
-        more = f" {self.arguments}" if self.arguments else f" ({self.order})" if self.kind == "calls" else ""
-        value = [each.model_dump() for each in self.value] if self.kind == "calls" else self.value
-        return f"{NOT if self.negated else ''}{self.kind}: {value}{more}"
+        value = self.value
+        if self.kind == "calls":
+            value = f"{', '.join(written(each.tool, each.arguments) for each in value) or 'none'} ({self.order})"
+        elif self.kind == "tool":
+            value = written(value, self.arguments)
+        elif not isinstance(value, str):
+            value = json.dumps(value, ensure_ascii=False, default=str)
+        return f"{NOT if self.negated else ''}{self.kind}: {value}"
 
 
 def _listed(kinds: list[str]) -> str:

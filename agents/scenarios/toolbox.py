@@ -8,12 +8,29 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from langchain_core.tools import BaseTool, StructuredTool
+from pydantic import PositiveFloat, PositiveInt, TypeAdapter, ValidationError
 
 from phireside.agents.scenarios.match import matches
 from phireside.agents.scenarios.schema import Tool
 from phireside.errors import PhiresideError, SettingsError, ToolError
 
-REAL_TOOLS = ("calculator", "clock", "web_search", "read_page", "read_file", "knowledge", "mcp_tools")
+_COUNT: TypeAdapter[Any] = TypeAdapter(PositiveInt)
+_OPTIONS: dict[str, dict[str, TypeAdapter[Any]]] = {
+    "calculator": {},
+    "clock": {"zone": TypeAdapter(str)},
+    "web_search": {"results": _COUNT},
+    "read_page": {"longest": _COUNT},
+    "read_file": {"folders": TypeAdapter(str | list[str]), "longest": _COUNT},
+    "knowledge": {
+        "documents": TypeAdapter(dict[str, str]),
+        "passages": _COUNT,
+        "longest": _COUNT,
+        "description": TypeAdapter(str),
+    },
+    "mcp_tools": {"path": TypeAdapter(str), "seconds": TypeAdapter(PositiveFloat), "longest": _COUNT},
+}  # what a file can say; factories also take functions, and what a scenario of a stranger must not decide
+_NEEDED = {"read_file": {"folders"}, "knowledge": {"documents"}, "mcp_tools": {"path"}}
+REAL_TOOLS = tuple(_OPTIONS)
 _PATHS = {"folders", "path", "file"}  # options that name files: below the scenario's folder unless they are absolute
 _TWIN: dict[str, dict[str, Any]] = {
     "read_file": {"folders": ["."]},
@@ -74,24 +91,32 @@ def _real(entry: Tool, folder: Path, approvals: Path | None = None) -> list[Base
     """A real tool, or the several that an MCP file names."""
     folder = folder.resolve()  # a name that begins with ~ stays below it
     options = {key: _below(folder, value) if key in _PATHS else value for key, value in entry.options.items()}
+    if problem := option_problem(entry):
+        raise SettingsError(f"{problem}.", hint="docs/scenarios.md has the options of each tool.")
     if entry.name == "read_file":
         _check_inside(folder, options.get("folders"))
     if entry.name == "mcp_tools":
-        if strange := options.keys() - {"path", "seconds", "longest"}:
-            raise SettingsError(f"mcp_tools has no option {min(strange)} in a scenario.", hint="It has path.")
         options["approvals"] = approvals
     try:
         made = getattr(import_module("phireside.tools"), entry.name)(**options)
     except PhiresideError as error:
         raise SettingsError(f"The tool {entry.name} cannot be used: {error.message}", hint=error.hint) from error
-    except AttributeError as error:
-        raise SettingsError(f"This version of Phireside has no tool {entry.name}.", hint="Give it results.") from error
-    except (TypeError, ValueError) as error:
-        raise SettingsError(
-            f"The tool {entry.name} cannot be used with the options {dict(entry.options)}: {error}.",
-            hint="docs/tools.md has the options of each tool.",
-        ) from error
     return list(made) if isinstance(made, list | tuple) else [made]
+
+
+def option_problem(entry: Tool) -> str:
+    """What is wrong with the options of a real tool; empty if nothing is."""
+    known = _OPTIONS[entry.name]
+    for name, value in entry.options.items():
+        if name not in known:
+            return f"{entry.name} has no option {name[:60]} in a scenario; it has {', '.join(known) or 'none'}"
+        try:
+            known[name].validate_python(value, strict=True)
+        except ValidationError as error:
+            return f"{entry.name} cannot have the {name} {value!r:.60}: {error.errors()[0]['msg']}"
+    if missing := _NEEDED.get(entry.name, set()) - entry.options.keys():
+        return f"{entry.name} needs the option {min(missing)}"
+    return ""
 
 
 def _check_inside(folder: Path, folders: Any) -> None:

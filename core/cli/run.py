@@ -3,7 +3,9 @@
 Results go to stdout; progress goes to stderr, and only to a terminal.
 """
 
+import errno
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from phireside.agents.scenarios import Case, Options, Outcome
     from phireside.agents.scenarios.run import News, Watch
 
+_FAILED = re.compile(r"^(?:FAILED |NOT met:|broke:).*$", re.MULTILINE)
 _NAME_WIDTH, _NEWS_WIDTH = 40, 60
 
 
@@ -52,7 +55,7 @@ def run(
     cases = load(paths or [])
     for path in (junit, html):
         if path:
-            _write(path, "", "a")  # what cannot be written is told before the scenarios run
+            _check_writable(path)  # what cannot be written is told before the scenarios run
     with _progress([case.name for case in cases]) as watch:
         outcomes = _outcomes(cases, _options(model, seeds, record, replay, watch))
     _report(outcomes, as_json, junit, html)
@@ -110,17 +113,47 @@ def _report(outcomes: Sequence["Outcome"], as_json: bool, junit: Path | None, ht
     """Print the results, and write the files."""
     from phireside.agents.scenarios import report
 
-    print(report.as_json(outcomes) if as_json else plain(report.as_text(outcomes)))
+    print(report.as_json(outcomes) if as_json else _coloured(plain(report.as_text(outcomes))))
     if junit:
         _write(junit, report.as_junit(outcomes))
     if html:
         _write(html, report.as_html(outcomes))
 
 
-def _write(path: Path, text: str, mode: str = "w") -> None:
+def _coloured(text: str) -> str:
+    """What failed in red, on a terminal."""
+    return _FAILED.sub(lambda found: typer.style(found[0], fg="red"), text) if sys.stdout.isatty() else text
+
+
+def _check_writable(path: Path) -> None:
+    with _errors_of(path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        part = _part(path)
+        part.open("a").close()
+        if part != path:
+            part.unlink()
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a report. It is there when it is whole: a run that was stopped leaves the one before."""
+    with _errors_of(path):
+        part = _part(path)
+        part.write_text(text, encoding="utf-8")
+        if part != path:
+            part.replace(path)
+
+
+def _part(path: Path) -> Path:
+    """Where to write what is to become a file; /dev/stdout and links stay what they are."""
+    stays = path.is_symlink() or (path.exists() and not path.is_file())
+    return path if stays else path.with_name(f"{path.name}.part")
+
+
+@contextmanager
+def _errors_of(path: Path) -> Iterator[None]:
     try:
-        with path.open(mode, encoding="utf-8") as file:
-            file.write(text)
+        yield
     except OSError as error:
         raise SettingsError(f"{path} cannot be written: {error.strerror}.", hint="Name another file.") from error
 

@@ -149,8 +149,16 @@ def test_answers_to_one_prompt_come_in_their_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "version: 2\n", "version: 1\nmodel: x\nanswers: [5]\ncounts: {}\n", "{", "\x00", "[" * 2000]
-)
+    "text",
+    [
+        "", "[]", "version: 2\n", "version: !!int ''", "{", "\x00", "[" * 2000,
+        *(
+            f"version: 1\nmodel: x\nanswers: [{answer}]\ncounts: {{}}\n"
+            for answer in ("5", "{prompt: p, with: 3, answer: {text: t}}", "{prompt: p, with: {}, answer: {}}",
+                           "{tool: t, arguments: 3, returned: x}", "{tool: t, arguments: {}}")
+        ),
+    ],
+)  # fmt: skip
 def test_a_file_that_is_no_cassette_is_told(tmp_path: Path, text: str) -> None:
     (tmp_path / "t.cassette.yaml").write_text(text)
     with pytest.raises(SettingsError, match=r"t\.cassette\.yaml cannot be used"):

@@ -1,5 +1,6 @@
 """Expectations: what meets them, what does not, and how they make a score."""
 
+import json
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -8,9 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 from langchain_core.language_models import FakeListChatModel
 
-from phireside.agents.scenarios import Check, Outcome, Run, TurnRecord, wilson
+from phireside.agents.scenarios import Check, Outcome, Run, TurnRecord, patterns, wilson
 from phireside.agents.scenarios.expect import Means, check
 from phireside.agents.scenarios.match import matches, numbers, same_calls
 from phireside.agents.scenarios.outcome import Line
@@ -43,6 +45,8 @@ def met(expected: dict[str, Any], *turns: TurnRecord, means: Means = NO_MEANS) -
         ({"number": 1911.65, "tolerance": 0.01}, "1911.66", "1911.67"),
         ({"number": -5}, "It is -5.", "It is 5."),
         ({"number": 0.1}, "0.10", "0.2"),
+        ({"number": 12345678901234567891}, "12345678901234567891", "12345678901234567890"),
+        ({"number": 10}, "In 5-10 days.", "In 5 to -10 days."),
         ({"regex": r"\bcat\b"}, "a cat", "concat"),
         ({"json-schema": {"type": "object", "required": ["a"]}}, '{"a": 1}', '{"b": 1}'),
         ({"json-schema": {"type": "object"}}, "{}", "Here it is: {}"),
@@ -98,6 +102,19 @@ def test_orders_of_calls(wanted: list[str], held_by: set[str]) -> None:
     assert {order for order in orders if met({"calls": calls, "order": order}, turn("", [SEARCH, SUM]))} == held_by
 
 
+@pytest.mark.parametrize(
+    ("expected", "label"),
+    [
+        ({"calls": [{"tool": "sum", "arguments": {"a": 1}}, {"tool": "clock"}]}, "calls: sum(a=1), clock (strict)"),
+        ({"not-tool": "sum", "arguments": {"text": "x"}}, "not-tool: sum(text='x')"),
+        ({"number": 1488}, "number: 1488"),
+        ({"choice": ["yes", "no"]}, 'choice: ["yes", "no"]'),
+    ],
+)
+def test_reports_name_expectations_as_people_write_them(expected: dict[str, Any], label: str) -> None:
+    assert Expect.model_validate(expected).label == label
+
+
 def test_a_loose_pattern_does_not_take_the_call_that_a_strict_one_needs() -> None:
     wanted = [Call(tool="t"), Call(tool="t", arguments={"x": 1})]
     assert same_calls(wanted, [("t", {"x": 1}), ("t", {"x": 2})], "unordered")
@@ -111,6 +128,48 @@ def test_orders_agree_with_multisets(wanted: list[str], ran: list[str]) -> None:
     assert same_calls(calls, done, "unordered") == (sorted(wanted) == sorted(ran))
     assert same_calls(calls, done, "subset") == all(ran.count(x) <= wanted.count(x) for x in "abc")
     assert same_calls(calls, done, "superset") == all(wanted.count(x) <= ran.count(x) for x in "abc")
+
+
+NESTED = {"type": "array", "items": {"$ref": "#"}}
+
+
+def test_an_answer_that_is_nested_too_deep_does_not_meet_a_schema() -> None:
+    assert met({"json-schema": NESTED}, turn("[[], [[]]]")) is True
+    assert met({"json-schema": NESTED}, turn("[" * 20_000)) is False
+    assert met({"json-schema": NESTED}, turn("[" * 500 + "]" * 500)) is False
+
+
+ENDLESS, TEXT = "(a|aa)+$", "a" * 60 + "!"
+
+
+@pytest.mark.parametrize(
+    ("expected", "answer"),
+    [
+        ({"regex": ENDLESS}, TEXT),
+        ({"not-regex": ENDLESS}, TEXT),
+        ({"json-schema": {"pattern": ENDLESS}}, f'"{TEXT}"'),
+        ({"json-schema": {"additionalProperties": False, "patternProperties": {ENDLESS: {}}}}, f'{{"{TEXT}": 1}}'),
+        ({"json-schema": {"$schema": "https://json-schema.org/draft/2020-12/schema", "items": {"$ref": "#"},
+                          "pattern": ENDLESS}}, f'["{TEXT}"]'),
+    ],
+)  # fmt: skip
+def test_a_regular_expression_without_an_end_is_not_measured(
+    expected: dict[str, Any], answer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patterns, "_SECONDS", 0.05)
+    result = check(Expect.model_validate(expected), "turn 1", [turn(answer)], NO_MEANS)
+    assert result.met is None
+    assert "took too long" in result.reason
+
+
+@pytest.mark.parametrize(
+    ("value", "good"),
+    [({"a": 1, "x1": 2}, True), ({"a": 1, "x1": "2"}, False), ({"b": 1}, False), ({"a": 1, "x": "no"}, False)],
+)
+def test_schemas_with_patterns_of_names_mean_what_they_mean_to_jsonschema(value: dict[str, Any], good: bool) -> None:
+    schema = {"properties": {"a": {}}, "patternProperties": {"^x": {"type": "integer"}}, "additionalProperties": False}
+    assert (not list(Draft202012Validator(schema).iter_errors(value))) is good
+    assert met({"json-schema": schema}, turn(json.dumps(value))) is good
 
 
 def test_a_truth_value_is_no_number() -> None:

@@ -11,6 +11,7 @@ SCENARIO = """
 passes-on: [{on}]
 turns: [{{user: Hi, expect: [{{contains: "{wanted}"}}], script: [{{answer: Hello you}}]}}]
 """
+FLOW = '{name: flow, "turns": [{user: Hi, script: [{answer: Hello you}]}]}'
 
 
 def run_pytest(folder: Path, *args: str) -> tuple[int, str]:
@@ -35,6 +36,9 @@ def folder(tmp_path: Path) -> Path:
     for name, on, wanted in (("good", "scripted", "hello"), ("bad", "scripted", "bye"), ("odd", "phi-3", "bye")):
         (tmp_path / "scenarios" / f"{name}.yaml").write_text(SCENARIO.format(on=on, wanted=wanted))
     (tmp_path / "scenarios" / "compose.yaml").write_text("services: {web: {image: x}}\n")
+    (tmp_path / "scenarios" / "chart.yaml").write_text("web:\n  turns: 5\n")
+    (tmp_path / "scenarios" / "flow.yaml").write_text(FLOW)
+    os.mkfifo(tmp_path / "scenarios" / "pipe.yaml")
     (tmp_path / "other.yaml").write_text("turns: nobody asked\n")
     return tmp_path
 
@@ -42,7 +46,7 @@ def folder(tmp_path: Path) -> Path:
 def test_files_are_tests_and_a_failing_one_prints_its_transcript(folder: Path) -> None:
     code, text = run_pytest(folder, "--scenario-model", "scripted")
     assert code == 1, text
-    assert "1 passed" in text
+    assert "2 passed" in text
     assert "1 failed" in text
     assert "1 xfailed" in text
     assert "Answer: Hello you" in text

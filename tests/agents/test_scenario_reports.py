@@ -6,10 +6,14 @@ from pathlib import Path
 from xml.etree import ElementTree as Xml
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 
+from phireside.agents.policies.observations import READ_ON
+from phireside.agents.policies.repeated_calls import AGAIN
+from phireside.agents.policies.untrusted import marked
 from phireside.agents.scenarios import Check, Options, Outcome, Run, TurnRecord, as_scenario, load, run_cases
 from phireside.agents.scenarios.outcome import Line
 from phireside.agents.scenarios.report import as_html, as_json, as_junit, as_text
@@ -43,6 +47,23 @@ def test_json_has_what_programs_ask_for() -> None:
     assert turn["cost"]["evaluated_tokens"] == 60
 
 
+def test_json_has_no_number_that_is_none_in_json() -> None:
+    line = Line("action", "", "sum", {"a": float("nan"), "b": [float("inf")]})
+    run = Run(1, [TurnRecord("What?", [line], [], "", Cost(), 1)], [], 1.0)
+
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    data = json.loads(as_json([Outcome("x", Path("x"), "m", True, 1.0, [run])]), parse_constant=refuse)
+    assert data["scenarios"][0]["runs"][0]["turns"][0]["steps"][0]["arguments"] == {"a": "nan", "b": ["inf"]}
+
+
+def test_that_nothing_was_measured_is_shown() -> None:
+    run = Run(1, [], [Check("turn 1", "judged: ?", None, 1, "no judge")], 1.0)
+    assert "nothing was measured" in as_text([Outcome("x", Path("x"), "m", True, 1.0, [run])])
+    assert "nothing was measured" not in as_text([outcome()])
+
+
 def test_text_has_a_line_for_each_and_the_transcript_of_those_that_failed() -> None:
     text = as_text([outcome(), outcome("Bananas", passes=False, name="two", expected=False)])
     first, second, *_ = text.splitlines()
@@ -69,6 +90,13 @@ def test_reports_stand_whatever_a_model_says(answer: str) -> None:
     parser.feed(as_html(outcomes))
     assert {"script", "img", "a"}.isdisjoint(tags)
     assert tags.count("details") == 1
+
+
+def test_what_was_not_met_comes_first_and_in_red() -> None:
+    failed = outcome("Bananas", passes=False)
+    text = as_text([failed])
+    assert text.index("NOT met: turn 1") < text.index("User: What?") < text.index("not measured:")
+    assert '<span class="failed">NOT met: turn 1, contains: 42, weight 2 - found</span>' in as_html([failed])
 
 
 def test_markup_of_a_model_stays_text() -> None:
@@ -104,6 +132,27 @@ def test_a_saved_conversation_is_a_scenario_that_runs_at_once(tmp_path: Path) ->
     assert outcome.passed, outcome.runs[0].error
     assert [turn.answer for turn in outcome.runs[0].turns] == ["x is y.", "2024-01-01"]
     assert [each.result for each in outcome.runs[0].turns[0].ran] == ["It is y."]
+
+
+def test_a_saved_conversation_has_what_tools_gave_and_not_what_the_agent_put_around_it() -> None:
+    def call(name: str, thought: str = "") -> AIMessage:
+        calls = [{"name": "page", "args": {"address": "x"}, "id": name, "type": "tool_call"}]
+        return AIMessage("", tool_calls=calls, additional_kwargs={"reasoning_content": thought} if thought else {})
+
+    def gave(name: str, text: str) -> ToolMessage:
+        return marked(ToolMessage(text, tool_call_id=name, name="page"))
+
+    again = gave("3", "second part.")
+    again = again.model_copy(update={"content": f"{AGAIN}{again.content}"})
+    messages = [
+        HumanMessage("Read x."), call("1", "I must read."), gave("1", "The first part," + READ_ON),
+        call("2"), gave("2", "second part."), call("3"), again, AIMessage("Done."),
+    ]  # fmt: skip
+    data = yaml.safe_load(as_scenario("Saved", messages))
+    (stub,) = data["tools"]
+    assert stub["untrusted"] is True
+    assert stub["results"] == [{"when": {"address": "x"}, "returns": "The first part, second part."}]
+    assert data["turns"][0]["script"][0]["thought"] == "I must read."
 
 
 def test_a_conversation_without_a_question_cannot_be_saved() -> None:

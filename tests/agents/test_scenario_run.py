@@ -16,6 +16,7 @@ from phireside.agents.scenarios import Case, Options, Outcome, Run, load, run_ca
 from phireside.agents.scenarios.schema import Tool
 from phireside.agents.scenarios.toolbox import build_tools
 from phireside.errors import ModelError, SettingsError, ToolError
+from phireside.memory import MEMORIES
 from phireside.models import load_chat_model
 from phireside.settings import Settings
 
@@ -149,7 +150,7 @@ def test_a_stub_of_a_real_tool_looks_like_it(tmp_path: Path) -> None:
 
 def test_options_that_a_real_tool_does_not_take_are_told(tmp_path: Path) -> None:
     entry = {"name": "clock", "options": {"colour": "red"}}
-    with pytest.raises(SettingsError, match="clock cannot be used with the options"):
+    with pytest.raises(SettingsError, match="clock has no option colour"):
         build_tools([Tool.model_validate(entry)], tmp_path, [])
 
 
@@ -219,6 +220,26 @@ def test_a_run_that_breaks_has_failed_and_says_why_and_the_others_go_on(tmp_path
     outcomes = run_cases([broken, good], Options(no_model, default_model="scripted"))
     assert [each.passed for each in outcomes] == [False, True]
     assert "There is no gone" in outcomes[0].runs[0].error
+
+
+@pytest.mark.parametrize("error", [RuntimeError("boom"), KeyError("x"), TimeoutError()])
+def test_an_error_that_nobody_foresaw_ends_its_own_run_only(tmp_path: Path, error: Exception) -> None:
+    def make(name: str, **_: Any) -> BaseChatModel:
+        raise error
+
+    broken = case(tmp_path, "model: gone\nturns: [{user: Hi}]", "broken")
+    good = case(tmp_path, "turns: [{user: Hi, script: [{answer: Hi}]}]", "good")
+    outcomes = run_cases([broken, good], Options(make, default_model="scripted"))
+    assert [each.passed for each in outcomes] == [False, True]
+    assert outcomes[0].runs[0].error.startswith(type(error).__name__)
+
+
+@pytest.mark.parametrize("name", MEMORIES)
+def test_a_conversation_runs_with_every_memory(tmp_path: Path, name: str) -> None:
+    turns = "".join(f"- {{user: Question {at}, script: [{{answer: Answer {at}}}]}}\n" for at in range(3))
+    outcome = run_one(case(tmp_path, f"memory: {name}\nturns:\n{turns}"))
+    assert outcome.passed, outcome.runs[0].error
+    assert outcome.runs[0].turns[-1].answer == "Answer 2"
 
 
 def test_a_script_that_is_too_short_is_told(tmp_path: Path) -> None:

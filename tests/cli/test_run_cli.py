@@ -11,6 +11,7 @@ from xml.etree import ElementTree as Xml
 import pytest
 from typer.testing import CliRunner, Result
 
+from phireside.agents import scenarios
 from phireside.cli import app
 
 GOOD = 'turns: [{user: Hi, expect: [{contains: hello}], script: [{answer: "Hello\\e[31m you"}]}]\n'
@@ -78,7 +79,8 @@ def test_reports_are_written(folder: Path) -> None:
         (("good.yaml", "-m", "/no/such.gguf"), "Check the path"),
         (("good.yaml", "--record", "a", "--replay", "b"), "exclude each other"),
         (("good.yaml", "--replay", "b"), "no cassette"),
-        (("good.yaml", "-m", "scripted", "--junit", "no/such/r.xml"), "cannot be written"),
+        (("good.yaml", "-m", "scripted", "--junit", "no/such/r.xml"), "no/such/r.xml cannot be written"),
+        (("good.yaml", "-m", "scripted", "--junit", "."), "cannot be written"),
     ],
 )
 def test_what_cannot_be_is_told_with_a_hint(folder: Path, args: tuple[str, ...], words: str) -> None:
@@ -87,6 +89,18 @@ def test_what_cannot_be_is_told_with_a_hint(folder: Path, args: tuple[str, ...],
     assert words in result.stderr
     assert "Traceback" not in result.output
     assert result.stdout == ""
+
+
+def test_a_run_that_is_stopped_leaves_the_earlier_report(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "r.xml").write_text("earlier")
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scenarios, "run_cases", stopped)
+    assert run("good.yaml", "-m", "scripted", "--junit", "r.xml", "--html", "r.html").exit_code == 130
+    assert (folder / "r.xml").read_text() == "earlier"
+    assert sorted(each.name for each in folder.glob("r.*")) == ["r.xml"]
 
 
 def test_a_file_that_cannot_be_used_is_told_with_its_line(folder: Path) -> None:
