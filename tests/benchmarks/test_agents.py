@@ -196,7 +196,9 @@ def test_the_rule_subtracts(load: Load, question: str, answer: str) -> None:
     assert load("agents_parts.tried").rule("rule", None)(question).answer == answer
 
 
-def test_an_arm_that_crashes_hangs_or_raises_is_started_again(load: Load) -> None:
+def test_an_arm_that_crashes_hangs_or_raises_is_started_again(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Streamlit's AppTest leaves its script in this place, and a new process would begin by running it.
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
     child = load("agents_parts.child").Child("arms_for_tests:maker", "an arm", Namespace(), 2.0)
     try:
         child._seconds = 30.0  # starting takes some
