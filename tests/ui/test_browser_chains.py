@@ -92,7 +92,7 @@ def test_the_graph_and_the_prompts_are_drawn(chains, shoot, width, theme):
     page = chains("shopping_chain", width, theme)
     page.get_by_test_id("stExpander").filter(has_text="Graph").locator("summary").click()
     graph = page.get_by_test_id("stGraphVizChart")
-    expect(graph.get_by_text("shopping_list prompt")).to_be_visible(timeout=2 * WAIT)
+    expect(graph.get_by_text("shopping_list", exact=True).first).to_be_visible(timeout=2 * WAIT)
     expect(graph.locator("g.node")).to_have_count(6, timeout=WAIT)
     fits(page)
     page.get_by_test_id("stExpander").filter(has_text="Prompts").locator("summary").click()

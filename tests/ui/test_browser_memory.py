@@ -114,7 +114,7 @@ def test_a_fact_is_learned_corrected_and_forgotten(app, server, tab, shoot):
     to_memory(page)
     button(page, "reword-").click()
     page.get_by_label("Fact", exact=True).fill("My name is Ana and I live in Lisbon.")
-    page.get_by_label("Fact", exact=True).press("Enter")
+    page.get_by_role("button", name="Save").click()
     expect(page.get_by_text("edited by you")).to_be_visible(timeout=WAIT)
     button(page, "new").click()
     say(page, "Where do I live?")
