@@ -60,9 +60,7 @@ def build_agent(
     """
     if not isinstance(model, BaseChatModel):
         raise RequestError(f"{model!r:.80} is no chat model.", hint='Pass ChatGGUF(model="starter"), or another one.')
-    for each in tools:
-        _check_made(each)
-    bound = [each if isinstance(each, BaseTool | dict) else tool(each) for each in tools]
+    bound = [_bound(each) for each in tools]
     known = [each for each in [*bound, *_tools_of(middleware)] if isinstance(each, BaseTool)]
     untrusted = {each.name for each in known if is_untrusted(each)}
     # In LangChain's order: the first stands around all others.
@@ -81,11 +79,14 @@ def build_agent(
     return create_agent(model, bound, system_prompt=prompt, middleware=policies, checkpointer=checkpointer, name=name)
 
 
-def _check_made(each: Any) -> None:
-    """Raises RequestError for `calculator` in the place of `calculator()`."""
-    made = getattr(each, "__annotations__", {}).get("return") if isinstance(each, FunctionType) else None
-    if made == "BaseTool" or (isinstance(made, type) and issubclass(made, BaseTool)):
-        raise RequestError(f"{each.__name__} makes a tool, and is none.", hint=f"Write {each.__name__}().")
+def _bound(given: BaseTool | Callable[..., Any] | dict[str, Any]) -> BaseTool | dict[str, Any]:
+    """A function as a tool. Raises RequestError for `calculator` in the place of `calculator()`."""
+    made = getattr(given, "__annotations__", {}).get("return") if isinstance(given, FunctionType) else None
+    if isinstance(given, FunctionType) and (
+        made == "BaseTool" or (isinstance(made, type) and issubclass(made, BaseTool))
+    ):
+        raise RequestError(f"{given.__name__} makes a tool, and is none.", hint=f"Write {given.__name__}().")
+    return given if isinstance(given, BaseTool | dict) else tool(given)
 
 
 def _gate(

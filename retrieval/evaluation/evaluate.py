@@ -145,13 +145,23 @@ def evaluate(
         if progress is not None:
             progress(done, len(queries))
     ids = tuple(queries)
-    stages: list[StageResult] = []
-    for row in rows:
-        values = measured(rankings[row], judgments, ids, k)
-        worth = difference(stages[-1].values["nDCG"], values["nDCG"]) if stages and len(ids) > 1 else None
-        stages.append(StageResult(row, values, np.array(seconds[row]), worth))
+    values = {row: measured(rankings[row], judgments, ids, k) for row in rows}
     threshold = float(np.quantile(cosines, 1 - _KEPT)) if cosines else None
-    return Evaluation(tuple(stages), ids, k, generated, threshold)
+    return Evaluation(_compared(values, seconds), ids, k, generated, threshold)
+
+
+def _compared(values: Mapping[str, Mapping[str, Values]], seconds: Mapping[str, list[float]]) -> tuple[StageResult, ...]:
+    """The stages, each with its difference to the one before, if there is more than one query."""
+    before = [None, *(each["nDCG"] for each in values.values())]
+    return tuple(
+        StageResult(
+            row,
+            each,
+            np.array(seconds[row]),
+            None if last is None or len(last) < 2 else difference(last, each["nDCG"]),
+        )
+        for (row, each), last in zip(values.items(), before, strict=False)
+    )
 
 
 def _checked(rows: Sequence[str], queries: Mapping[str, str], how: Search) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ import itertools
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -19,7 +20,8 @@ from streamlit.runtime import Runtime
 from streamlit.runtime.caching.storage.dummy_cache_storage import MemoryCacheStorageManager
 from streamlit.runtime.media_file_manager import MediaFileManager
 from streamlit.runtime.memory_media_file_storage import MemoryMediaFileStorage
-from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1 import AppTest, app_test
+from streamlit.testing.v1.util import patch_config_options
 
 from phireside.models import load_chat_model
 from phireside.settings import Settings
@@ -61,14 +63,18 @@ class Parrot(BaseChatModel):
 
 
 @pytest.fixture
-def _one_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let AppTests run at the same time: each sets up a runtime for itself and removes it, whoever else is using it."""
+def _one_runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let AppTests run at the same time: each sets up a runtime and an option of Streamlit's for itself, and takes
+    them away when it ends, whoever else is using them."""
     runtime = MagicMock(spec=Runtime)
     runtime.media_file_mgr = MediaFileManager(MemoryMediaFileStorage("/media"))
     runtime.cache_storage_manager = MemoryCacheStorageManager()
     runtime.bidi_component_registry = BidiComponentManager()
     monkeypatch.setattr(Runtime, "instance", classmethod(lambda _cls: runtime))
     monkeypatch.setattr(Runtime, "exists", classmethod(lambda _cls: True))
+    with patch_config_options({"global.appTest": True}):
+        monkeypatch.setattr(app_test, "patch_config_options", lambda _options: nullcontext())
+        yield
 
 
 @pytest.fixture
