@@ -4,15 +4,17 @@ Each part is a file in retrieval_parts/:
 - cranfield: every stage's measures with p values, beside LangChain's FAISS, BM25Retriever and EnsembleRetriever.
 - folds: the feedback's two numbers chosen on one half of the queries and measured on the other, over and over.
 - rerank: late interaction and a chat model's yes or no, on some of the queries; any cross-encoder with --reranker.
+- chunking: ways to cut documents, by what they bring within a number of tokens.
 - threshold: cosines of relevant passages beside those of the best passages for questions about something else.
 - indexing: texts a second of our embeddings, divided by those of a bare SentenceTransformer.encode.
 - vectors: search in random clustered vectors: recall, p50 and p95, memory, build and load, beside LangChain's FAISS.
 - graph: FAISS's graph alone: recall and build time for its settings.
 - restart: seconds from a new process to the first hits.
 
-The figures of cranfield, folds, rerank and threshold do not depend on the machine's load; the others want a quiet one.
+The figures of cranfield, folds, rerank, chunking and threshold do not depend on the machine's load; the others want a
+quiet one.
 
-    python benchmarks/retrieval.py --part cranfield folds threshold
+    python benchmarks/retrieval.py --part cranfield folds chunking threshold
     python benchmarks/retrieval.py --part rerank --queries 40
     python benchmarks/retrieval.py --part indexing vectors restart --sizes 10000 100000
 """
@@ -28,7 +30,7 @@ from pathlib import Path
 
 from common import Machine, physical_cores
 
-PARTS = ("cranfield", "folds", "rerank", "threshold", "indexing", "vectors", "graph", "restart")
+PARTS = ("cranfield", "folds", "rerank", "chunking", "threshold", "indexing", "vectors", "graph", "restart")
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 

@@ -26,7 +26,9 @@ _LOOSE = re.compile(rf"(\s*)[\[\u3010]\s*({_ONE}(?:\s*(?:[,;&\u2013-]|and)\s*{_O
 _BEGUN = re.compile(r"\s*[\[\u3010][0-9\s^,;&\u2013-]{0,60}$")
 _RANGE = 16  # passages that one range may name; of a longer one (years) only its ends count
 _SENTENCE = re.compile(
-    r"[^\s].*?(?:[.!?][\"')]*(?:\s*\[[0-9]{1,4}\])*(?=\s|$)|\[[0-9]{1,4}\](?!\s*\[)(?=\s+[A-Z])"
+    r"[^\s].*?(?:[.!?][\"')]*(?:\s*\[[0-9]{1,4}\])*(?=\s|$)"
+    r"|[\u3002\uff01\uff1f][\u300d\u300f\u201d\u2019)]*(?:\s*\[[0-9]{1,4}\])*"  # Chinese and Japanese leave no blank
+    r"|\[[0-9]{1,4}\](?!\s*\[)(?=\s+[A-Z])"
     r"|(?=\s*\n\s*(?:[1-9][.)]|[-*\u2022])\s)|$)",
     re.S,
 )

@@ -66,7 +66,12 @@ def read_judged(folder: Path, split: str = "test") -> tuple[Mapping[str, str], J
     queries = {row["_id"]: row["text"] for row in _rows(folder / "queries.jsonl", filled=("_id", "text"))}
     judgments: dict[str, dict[str, int]] = {}
     for query, document, grade in _judged(folder / "qrels" / f"{split}.tsv"):
-        judgments.setdefault(query, {})[document] = grade
+        if judgments.setdefault(query, {}).setdefault(document, grade) != grade:
+            raise RequestError(
+                f"{folder / 'qrels'} judges document {document!r:.80} for query {query!r:.80} as "
+                f"{judgments[query][document]} and as {grade}.",
+                hint="Leave one of the two lines.",
+            )
     judgments = {query: judged for query, judged in judgments.items() if any(grade > 0 for grade in judged.values())}
     if missing := sorted(judgments.keys() - queries.keys()):
         raise RequestError(

@@ -150,7 +150,9 @@ def evaluate(
     return Evaluation(_compared(values, seconds), ids, k, generated, threshold)
 
 
-def _compared(values: Mapping[str, Mapping[str, Values]], seconds: Mapping[str, list[float]]) -> tuple[StageResult, ...]:
+def _compared(
+    values: Mapping[str, Mapping[str, Values]], seconds: Mapping[str, list[float]]
+) -> tuple[StageResult, ...]:
     """The stages, each with its difference to the one before, if there is more than one query."""
     before = [None, *(each["nDCG"] for each in values.values())]
     return tuple(

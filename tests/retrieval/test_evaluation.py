@@ -83,6 +83,7 @@ def test_queries_without_a_relevant_document_are_left_out(tmp_path: Path) -> Non
         ("queries.jsonl", '"q"', "Line 4 of"),
         ("qrels/test.tsv", "q1\t1", "Line 7 of .* whole number"),
         ("qrels/test.tsv", "q1\t1\tmuch", "Line 7 of"),
+        ("qrels/test.tsv", "q1\t1\t7", "document '1' for query 'q1' as . and as 7"),
         ("qrels/test.tsv", "q9\t1\t1", "1 judged queries are not in queries.jsonl, e.g. 'q9'"),
         ("qrels/test.tsv", "q1\t99\t1", "1 judged documents are not in the corpus, e.g. '99'"),
     ],

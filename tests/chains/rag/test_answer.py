@@ -27,13 +27,14 @@ from phireside.chains.rag.placing import placed_at
             [("There are two:", ()), ("red ones", (1,)), ("blue ones", (2,))],
         ),
         ("24. [1]", [("24.", (1,))]),
+        ("赤い。[1]大きい。[2][1]", [("赤い。", (1,)), ("大きい。", (2, 1))]),
     ],
 )
 def test_sentences_and_what_they_cite(text: str, expected: list[tuple[str, tuple[int, ...]]]) -> None:
     assert [(claim.text, claim.cited) for claim in claims(text)] == expected
 
 
-@given(st.text(st.sampled_from("ab .[]12!?\n"), max_size=60))
+@given(st.text(st.sampled_from("ab .[]12!?\n\u3002"), max_size=60))
 def test_no_citation_and_no_letter_is_lost_between_sentences(text: str) -> None:
     found = claims(text)
     assert {number for claim in found for number in claim.cited} == set(map(int, CITATION.findall(text)))
