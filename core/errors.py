@@ -25,6 +25,10 @@ class SettingsError(PhiresideError):
     """A setting has a value that cannot be used."""
 
 
+class LoginError(PhiresideError):
+    """Nobody is logged in, or somebody who may not be."""
+
+
 class ModelError(PhiresideError):
     """Something is wrong with a model."""
 

@@ -4,13 +4,15 @@ Sources, weakest first: the defaults below, `phireside.toml` (the user's, then t
 environment variables (`PHIRESIDE_ENGINE__N_CTX` for a nested one), and arguments.
 """
 
+import hashlib
+import json
 import os
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
@@ -77,6 +79,39 @@ class EngineSettings(BaseModel):
         return max(self.cache_tokens, n_ctx) if self.cache_tokens else n_ctx * max(1, min(4, int(affordable)))
 
 
+class ToolSettings(BaseModel):
+    """What the tools of an agent may reach."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    folders: tuple[Annotated[Path, AfterValidator(_absolute)], ...] = Field(
+        (), description="Folders in which the tool read_file may read; without one it cannot be switched on."
+    )
+    searxng_url: str = Field(
+        "", description="A SearXNG server for the tool web_search; empty = public search engines, by ddgs."
+    )
+    mcp_file: Annotated[Path, AfterValidator(_absolute)] | None = Field(
+        None, description="JSON file that names MCP servers (mcpServers); none = mcp.json in data_dir."
+    )
+
+
+class LoginSettings(BaseModel):
+    """Who may use the pages; docs/login.md. Without `secrets` there is no login, and they are for this machine only."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    secrets: Annotated[Path, AfterValidator(_absolute)] | None = Field(
+        None, description="Streamlit's secrets file, with a table [auth]; none = no login, and pages for this machine."
+    )
+    provider: str = Field("default", description="Name of the provider's table in that file; default = [auth] itself.")
+    people: tuple[str, ...] = Field(
+        (), description="Who may log in: e-mail addresses, @domains or subjects; none = all whom the provider lets in."
+    )
+    admins: tuple[str, ...] = Field(
+        (), description="Who may read folders of this machine and manage models: e-mail addresses or subjects."
+    )
+
+
 class Settings(BaseSettings):
     """Everything that can be set. Frozen; `Settings(model="starter")` overrides the other sources.
 
@@ -99,6 +134,8 @@ class Settings(BaseSettings):
     memory: str = Field("buffer", description="Which messages a chat sends: buffer, window, summary or summary_buffer.")
     embeddings: str = Field("starter", description="Model of new document bases: starter, a name, or a folder.")
     engine: EngineSettings = EngineSettings()
+    tools: ToolSettings = ToolSettings()
+    login: LoginSettings = LoginSettings()
     # What may hold a password or a key is kept out of repr() and of error messages.
     database_url: str = Field(
         "", repr=False, description="SQLAlchemy URL of the conversations; empty = SQLite in data_dir."
@@ -106,6 +143,8 @@ class Settings(BaseSettings):
     openai_base_url: str = Field("", description="Server for openai:MODEL, e.g. http://127.0.0.1:8080/v1.")
     openai_api_key: SecretStr = Field(SecretStr(""), repr=False, description="Key for that server, if it wants one.")
     port: int = Field(8501, ge=1, le=65535, description="Port of the chat page, on 127.0.0.1.")
+
+    _common: Path | None = PrivateAttr(None)  # the data folder of everybody, if these are one person's settings
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -128,10 +167,42 @@ class Settings(BaseSettings):
         """Arguments, then the environment, then phireside.toml."""
         return init_settings, env_settings, _TomlFiles(settings_cls, toml_file=config_files(), deep_merge=True)
 
+    def for_person(self, issuer: str, subject: str, *, admin: bool = False) -> "Settings":
+        """The settings of a person who logged in: their data in a folder of their own, models and MCP file common.
+
+        Args:
+            issuer: who vouches for them: the claim `iss` of OpenID Connect.
+            subject: who they are to the issuer, for good: the claim `sub`.
+            admin: whether their tools may read `tools.folders`.
+
+        Raises:
+            SettingsError: `database_url` is set, which would be one store for all.
+        """
+        if self.database_url:
+            raise SettingsError(
+                "With a login each person's conversations are in a SQLite file of their own, and database_url is set.",
+                hint="Remove database_url, or the setting login.secrets.",
+            )
+        name = hashlib.sha256(json.dumps([issuer, subject]).encode()).hexdigest()[:32]
+        tools = self.tools if admin else self.tools.model_copy(update={"folders": ()})
+        found = self.model_copy(update={"data_dir": self.common_dir / "people" / name, "tools": tools})
+        found._common = self.common_dir
+        return found
+
+    @property
+    def common_dir(self) -> Path:
+        """The data folder of everybody: models, their KV state and the MCP file are there once."""
+        return self._common or self.data_dir
+
     @property
     def models_dir(self) -> Path:
         """Where downloaded models lie."""
-        return self.data_dir / "models"
+        return self.common_dir / "models"
+
+    @property
+    def model_hashes(self) -> Path:
+        """Where it is kept which files were checked."""
+        return self.common_dir / "model-hashes.json"
 
     @property
     def bases_dir(self) -> Path:
@@ -141,7 +212,27 @@ class Settings(BaseSettings):
     @property
     def state_dir(self) -> Path:
         """Where models' KV state is kept: a cache, which may be deleted at any time."""
-        return self.data_dir / "kv"
+        return self.common_dir / "kv"
+
+    @property
+    def runs_dir(self) -> Path:
+        """Where results of scenarios and evaluations are kept."""
+        return self.data_dir / "runs"
+
+    @property
+    def scenarios_dir(self) -> Path:
+        """Where the person's own scenarios lie."""
+        return self.data_dir / "scenarios"
+
+    @property
+    def mcp_file(self) -> Path:
+        """The JSON file that names MCP servers."""
+        return self.tools.mcp_file or self.common_dir / "mcp.json"
+
+    @property
+    def mcp_approvals(self) -> Path:
+        """Where it is kept what a person approved of MCP servers."""
+        return self.data_dir / "mcp_approved.json"
 
     @property
     def conversations_url(self) -> str:

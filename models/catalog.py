@@ -102,7 +102,7 @@ class Catalog:
         self._settings = settings
         self._folders = ModelFolders.of_this_machine() if folders is None else folders
         self._endpoint = endpoint
-        self._ledger = Ledger(settings.data_dir / "model-hashes.json")
+        self._ledger = Ledger(settings.model_hashes)
 
     def entries(self) -> list[ModelEntry]:
         """The known models, then the downloaded ones, then those found on this machine. Reads no model file."""

@@ -202,12 +202,15 @@ class ChatGGUF(BaseChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         deadline, leaving = self._deadline(), StopSignal()
-        asked = await asyncio.to_thread(self._ask, messages, stop, kwargs)
         loop, events = asyncio.get_running_loop(), asyncio.Queue[Event]()
+
+        def begin() -> Asked:
+            asked = self._ask(messages, stop, kwargs)
+            asked.submit(lambda event: loop.call_soon_threadsafe(events.put_nowait, event), leaving)
+            return asked
+
         try:
-            await asyncio.to_thread(
-                asked.submit, lambda event: loop.call_soon_threadsafe(events.put_nowait, event), leaving
-            )
+            asked = await asyncio.to_thread(begin)
             while not asked.ended:
                 try:
                     event = await asyncio.wait_for(events.get(), _left(deadline))
@@ -216,7 +219,7 @@ class ChatGGUF(BaseChatModel):
                 for chunk in asked.chunks(event):
                     yield chunk
         finally:
-            leaving.set()  # also if the thread is still compiling a grammar: what it submits then ends at once
+            leaving.set()  # also if the thread has not submitted it yet: it ends at once then
 
     def _ask(self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> Asked:
         """Messages and arguments as a request of the engine."""

@@ -13,6 +13,11 @@ _SERVER_PREFIX = "openai:"
 _OWN_SAMPLING = {"top_k", "min_p", "repeat_penalty"}  # not of OpenAI's interface, but llama-server and vLLM take them
 
 
+def is_remote(name: str) -> bool:
+    """Whether a model of this name is on a server: what is written to it leaves this process."""
+    return name.startswith(_SERVER_PREFIX)
+
+
 def load_chat_model(name: str = "", settings: Settings | None = None, **options: Any) -> BaseChatModel:
     """The chat model of that name.
 
@@ -28,7 +33,7 @@ def load_chat_model(name: str = "", settings: Settings | None = None, **options:
     settings = settings or Settings()
     name = name or settings.model
     try:
-        if not name.startswith(_SERVER_PREFIX):
+        if not is_remote(name):
             return ChatGGUF(model=name, settings=settings, **options)
         return _server_model(name.removeprefix(_SERVER_PREFIX), settings, options)
     except ValidationError as error:

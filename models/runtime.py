@@ -102,6 +102,15 @@ def runtimes() -> list[Runtime]:
         return list(_runtimes.values())
 
 
+def close_runtimes(path: Path) -> bool:
+    """Close the engines of a file and free their memory; whether there were any. Later calls load it again."""
+    with _lock:
+        closing = [_runtimes.pop(key) for key in list(_runtimes) if key[0] == path.resolve()]
+    for runtime in closing:
+        runtime.engine.close()
+    return bool(closing)
+
+
 def close_all() -> None:
     """Close every engine and free the memory. Later calls load again."""
     with _lock:

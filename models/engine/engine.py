@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 from phireside.errors import (
     ContextOverflowError,
@@ -30,6 +30,7 @@ from phireside.models.engine.disk import StateFiles
 from phireside.models.engine.job import Job
 from phireside.models.engine.machine import choose_threads, file_signature
 from phireside.models.engine.request import Event, Failed, Priority, Request, Score, Scored, ScoreRequest, Sink
+from phireside.models.engine.tally import State, Stats, Tally
 from phireside.models.engine.vocabulary import Vocabulary
 from phireside.settings import EngineSettings
 
@@ -38,23 +39,7 @@ log = logging.getLogger(__name__)
 GATHER_S = 0.002  # after silence: requests that come together are read in one batch, and not the first one alone
 SAVE_AFTER_S = 60.0  # of silence: a state may have hundreds of megabytes, so it is not written after every answer
 
-State = Literal["unloaded", "loading", "ready", "closed"]
 Watch = Callable[[Job], object] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """What an engine is doing; cells are tokens of the KV cache."""
-
-    state: State
-    running: int
-    waiting: int
-    parked: int
-    cells: int
-    cells_used: int
-    n_ctx: int
-    n_threads: int
-    n_threads_batch: int
 
 
 class Engine:
@@ -79,6 +64,7 @@ class Engine:
         self.threads = choose_threads(self.settings)
         self._files = StateFiles(kv_folder, self.settings.kv_disk_bytes) if kv_folder else None
         self._state: State = "unloaded"
+        self._tally = Tally()
         self._lock = threading.Lock()  # guards _thread, _queued and the change of _state to "closed"
         self._thread: threading.Thread | None = None
         self._queued = 0  # jobs in _inbox and _waiting
@@ -216,6 +202,7 @@ class Engine:
             n_ctx=self.n_ctx,
             n_threads=self.threads[0],
             n_threads_batch=self.threads[1],
+            served=self._tally.totals(),
         )
 
     def close(self) -> None:
@@ -241,7 +228,7 @@ class Engine:
             begun = request.tokens[len(request.tokens) - request.begun :]
             matcher = request.grammar.matcher(self.vocabulary.guide, limit + len(begun))
             matcher.consume(begun)
-        return Job(request, limit, sink, self._interrupt, matcher)
+        return Job(request, limit, self._tally.of(sink), self._interrupt, matcher)
 
     def _put(self, *items: "Job | _LoadCall") -> None:
         """Hand items to the engine's thread, all of them or none."""
