@@ -60,6 +60,13 @@ def measured(
     return values
 
 
+def mean_interval(values: Values) -> tuple[float, float, float]:
+    """The mean of at least one value, and where it lies with 95 % confidence if the values are many."""
+    half = 1.96 * float(values.std(ddof=1)) / len(values) ** 0.5 if len(values) > 1 else 0.0
+    mean = float(values.mean())
+    return mean, mean - half, mean + half
+
+
 def difference(first: Values, second: Values) -> Difference:
     """Whether the second is better than the first by more than chance.
 

@@ -5,7 +5,7 @@ documents, and say little about how good a search is; every report marks them as
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from langchain_core.documents import Document
 from langchain_core.language_models import BaseChatModel
@@ -15,11 +15,17 @@ from phireside.errors import RequestError
 from phireside.retrieval.knowledge_base import KnowledgeBase
 
 _PROMPT = "Passage:\n{passage}\n\nWrite one short question that this passage answers. Write the question only."
+_AT_ONCE = 8  # passages; in between it is told how far it is, and may be stopped
 _CHARACTERS, _LEAST = 2000, 80  # of a passage: most that are shown, and fewest that something can be asked about
 
 
 def generated_questions(
-    base: KnowledgeBase, model: BaseChatModel, count: int, *, seed: int = 0
+    base: KnowledgeBase,
+    model: BaseChatModel,
+    count: int,
+    *,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[dict[str, str], dict[str, dict[str, int]]]:
     """Questions by id, and by question the id of the chunk that it was written about, as its only relevant one.
 
@@ -28,6 +34,7 @@ def generated_questions(
         model: that writes; an answer without a question is passed over.
         count: how many chunks are asked about, drawn by the seed.
         seed: another one draws others.
+        progress: called with done and total; what it raises ends this.
 
     Raises:
         RequestError: the base has no chunk that is long enough, or no question came out.
@@ -37,7 +44,11 @@ def generated_questions(
         raise RequestError("The base has no passage that can be asked about.", hint="Add documents: phireside index.")
     drawn = random.Random(seed).sample(chunks, min(count, len(chunks)))  # noqa: S311 (no secret)
     prompts = [[HumanMessage(_PROMPT.format(passage=each.page_content[:_CHARACTERS]))] for each in drawn]
-    answers = model.batch(list(prompts))
+    answers = []
+    for first in range(0, len(prompts), _AT_ONCE):
+        answers += model.batch(list(prompts[first : first + _AT_ONCE]))
+        if progress is not None:
+            progress(len(answers), len(prompts))
     asked = {str(chunk.id): _question(str(answer.text)) for chunk, answer in zip(drawn, answers, strict=True)}
     queries = {chunk: question for chunk, question in asked.items() if question}
     if not queries:

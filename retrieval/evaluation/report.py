@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from phireside.errors import RequestError
-from phireside.retrieval.evaluation.evaluate import Evaluation, StageResult
-from phireside.retrieval.evaluation.measures import MEASURES
+from phireside.retrieval.evaluation.evaluate import Evaluation
+from phireside.retrieval.evaluation.measures import MEASURES, Difference, mean_interval
 
 if TYPE_CHECKING:
     from altair import FacetChart
@@ -18,7 +18,7 @@ _SIGNIFICANT = 0.05
 _FEW = 30  # queries: below, the threshold is one or two passages' cosine
 _FORMS = (".html", ".json", ".svg", ".png")
 _PICTURES = "For .svg and .png: pip install vl-convert-python. A .html is written without it."
-_CAPTION = (
+CAPTION = (
     "ms: median of the stage alone. Δ: nDCG less that of the row above. p: the larger one of a paired t-test and of "
     f"Fisher's randomization test. ~: may be chance (p is {_SIGNIFICANT} or more)."
 )
@@ -35,13 +35,13 @@ def table(found: Evaluation) -> "Table":
     from rich import box
     from rich.table import Table
 
-    rows = Table(title=title(found), box=box.SIMPLE, padding=(0, 1, 0, 0), caption=_CAPTION, caption_justify="left")
+    rows = Table(title=title(found), box=box.SIMPLE, padding=(0, 1, 0, 0), caption=CAPTION, caption_justify="left")
     rows.add_column("Stage")
-    for name in (*_headings(found.k), "ms", "Δ", "p"):
+    for name in (*headings(found.k), "ms", "Δ", "p"):
         rows.add_column(name, justify="right", no_wrap=True)
     for stage in found.stages:
         means = [f"{stage.mean(measure):.4f}" for measure in MEASURES]
-        rows.add_row(stage.name, *means, f"{1000 * np.median(stage.seconds):.1f}", *_worth(stage))
+        rows.add_row(stage.name, *means, f"{1000 * np.median(stage.seconds):.1f}", *worth(stage.against))
     return rows
 
 
@@ -81,13 +81,9 @@ def chart(found: Evaluation) -> "FacetChart":
 
     rows = []
     for stage in found.stages:
-        for measure, heading in zip(MEASURES, _headings(found.k), strict=True):
-            values = stage.values[measure]
-            half = 1.96 * float(values.std(ddof=1)) / len(values) ** 0.5 if len(values) > 1 else 0.0
-            mean = float(values.mean())
-            rows.append(
-                {"stage": stage.name, "measure": heading, "mean": mean, "low": mean - half, "high": mean + half}
-            )
+        for measure, heading in zip(MEASURES, headings(found.k), strict=True):
+            mean, low, high = mean_interval(stage.values[measure])
+            rows.append({"stage": stage.name, "measure": heading, "mean": mean, "low": low, "high": high})
     order = [stage.name for stage in found.stages]
     shared = altair.Chart(altair.InlineData(values=rows)).encode(
         x=altair.X("stage:N", sort=order, title=None), color=altair.Color("stage:N", sort=order, legend=None)
@@ -95,7 +91,7 @@ def chart(found: Evaluation) -> "FacetChart":
     bars = shared.mark_bar().encode(y=altair.Y("mean:Q", title="mean, 95 % interval"))
     lines = shared.mark_rule(color="black").encode(y=altair.Y("low:Q"), y2="high:Q", color=altair.value("black"))
     made: FacetChart = altair.layer(bars, lines).properties(width=120, height=220).facet(
-        column=altair.Column("measure:N", sort=list(_headings(found.k)), title=title(found))
+        column=altair.Column("measure:N", sort=list(headings(found.k)), title=title(found))
     )  # fmt: skip
     return made
 
@@ -130,12 +126,14 @@ def check_form(path: Path) -> None:
         raise RequestError(f"{path} cannot be written: there is no folder {path.parent}.", hint="Make the folder.")
 
 
-def _headings(k: int) -> tuple[str, ...]:
+def headings(k: int) -> tuple[str, ...]:
+    """The measures as tables name them, in the order of `MEASURES`."""
     return (f"nDCG@{k}", "MAP", f"MRR@{k}", f"P@{k}", f"R@{k}")
 
 
-def _worth(stage: StageResult) -> tuple[str, str]:
-    if (worth := stage.against) is None:
+def worth(found: Difference | None) -> tuple[str, str]:
+    """A difference and its p, as tables have them; empty if there is none."""
+    if found is None:
         return "", ""
-    p = max(worth.p_t, worth.p_randomization)
-    return f"{worth.mean:+.4f}", f"{'' if p < _SIGNIFICANT else '~ '}{p:.2g}"
+    p = max(found.p_t, found.p_randomization)
+    return f"{found.mean:+.4f}", f"{'' if p < _SIGNIFICANT else '~ '}{p:.2g}"
