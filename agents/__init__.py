@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from phireside.lazy import lazy
 
 if TYPE_CHECKING:
+    from phireside.agents.assistant import Uses, answerer, close_bases, knowledge_base
     from phireside.agents.build import build_agent
     from phireside.agents.policies.bound_answer import BoundAnswer
     from phireside.agents.policies.chosen_calculation import ChosenCalculation
@@ -20,6 +21,10 @@ else:
         __name__,
         {
             "build_agent": "build",
+            "Uses": "assistant",
+            "answerer": "assistant",
+            "knowledge_base": "assistant",
+            "close_bases": "assistant",
             "Limits": "policies.limits",
             "NumberBinding": "policies.number_binding",
             "BoundAnswer": "policies.bound_answer",
@@ -35,4 +40,5 @@ else:
 __all__ = [
     "build_agent", "Limits", "steps", "asteps", "Step", "left_running",
     "NumberBinding", "BoundAnswer", "ChosenCalculation",
+    "Uses", "answerer", "knowledge_base", "close_bases",
 ]  # fmt: skip

@@ -1,6 +1,6 @@
 """What an agent does, step by step as it happens, in a form to show or to check. Works with any LangChain agent."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -73,7 +73,7 @@ def _given(input: Input) -> Any:
     return {"messages": [HumanMessage(input)]} if isinstance(input, str) else input
 
 
-def _reader(state: StateSnapshot | None, input: Input) -> "_Reader":
+def _reader(state: StateSnapshot | None, input: Input) -> "StepReader":
     """The reader of what this input makes an agent do, if it may be sent.
 
     Raises:
@@ -83,27 +83,34 @@ def _reader(state: StateSnapshot | None, input: Input) -> "_Reader":
         raise RequestError("The question is empty.", hint="Write what the agent is to do.")
     if isinstance(input, Command) and input.resume is not None and state:
         check_decisions(state.interrupts, input.resume)
-    return _Reader(state.values if state else {}, input)
+    given = input.get("messages", []) if isinstance(input, Mapping) else []
+    known = state.values.get("messages", []) if state else []
+    return StepReader([*known, *(given if isinstance(given, list) else [])])
 
 
-class _Reader:
-    """Makes steps of LangGraph's updates, of which some repeat messages that are there already."""
+class StepReader:
+    """Makes steps of LangGraph's updates, of which some repeat messages that are there already.
 
-    def __init__(self, state: Mapping[str, Any], input: Input) -> None:
-        given = input.get("messages", []) if isinstance(input, Mapping) else []
-        known = [*state.get("messages", []), *(given if isinstance(given, list) else [])]
-        self._seen: set[str | None] = {each.id for each in known if isinstance(each, BaseMessage) and each.id}
+    Args:
+        known: messages that are no news.
+    """
+
+    def __init__(self, known: Iterable[Any] = ()) -> None:
+        self._seen = {each.id for each in known if isinstance(each, BaseMessage) and each.id}
 
     def read(self, update: Mapping[str, Any]) -> Iterator[Step]:
         """The steps of one update."""
-        for node, change in update.items():
-            if node == "__interrupt__":
-                for interrupt in change:
-                    yield from _approvals(interrupt)
-            for message in _messages(change):
-                if message.id not in self._seen:
-                    self._seen.add(message.id)
-                    yield from _steps(message)
+        for interrupt in update.get("__interrupt__", ()):
+            yield from _approvals(interrupt)
+        for message in messages_in(update):
+            if message.id not in self._seen:
+                self._seen.add(message.id or "")
+                yield from _steps(message)
+
+
+def messages_in(update: Mapping[str, Any]) -> list[BaseMessage]:
+    """The messages that the nodes of an update gave."""
+    return [message for change in update.values() for message in _messages(change)]
 
 
 def _messages(change: Any) -> list[BaseMessage]:

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from phireside.chains.shopping import shopping_chain
     from phireside.chains.story import story_chain
     from phireside.chains.tree_of_thought import three_experts, tree_of_thought
-    from phireside.chains.turns import Chat, Turn
+    from phireside.chains.turn import Answerer, Turn
+    from phireside.chains.turns import Chat
     from phireside.chains.validated import Rule, Validated, validated
 else:
     __getattr__ = lazy(
@@ -72,7 +73,8 @@ else:
             "Matched": "matching",
             "matching": "matching",
             "Chat": "turns",
-            "Turn": "turns",
+            "Turn": "turn",
+            "Answerer": "turn",
             "Cost": "cost",
             "Growing": "chain",
             "prompts_text": "prompt_files",
@@ -92,7 +94,7 @@ __all__ = [
     "Prompt", "Examples", "Link", "sequential", "parallel_merge", "Rule", "Validated", "validated",
     "story_chain", "pitch_chain", "shopping_chain", "Entry", "gallery", "CostHandler",
     "chain_of_thought", "Path", "Reasoned", "self_consistency", "three_experts", "tree_of_thought", "Chat", "Turn",
-    "Cost", "Growing", "prompts_text", "ExplainedSampling", "explain_sampling",
+    "Answerer", "Cost", "Growing", "prompts_text", "ExplainedSampling", "explain_sampling",
     "extract", "Extracted", "classify", "Classified", "yes_no", "YesNo", "choose", "matching", "Matched",
     "rag_chain", "pinned", "Answer", "Claim", "judge_answers", "Sample",
     "map_reduce", "summarize", "Reduced", "Form", "Decoded", "ask",

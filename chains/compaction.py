@@ -13,8 +13,9 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
 from phireside.chains.remembering import Remembering
+from phireside.chains.turn import Turn
 from phireside.errors import PhiresideError
-from phireside.memory import ConversationStore, Memory, counter_of
+from phireside.memory import ConversationStore, counter_of
 from phireside.memory.told import with_facts
 from phireside.models import ChatGGUF
 
@@ -33,18 +34,18 @@ class Compactor:
         self._store, self._remembering = store, remembering
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
-    def start(self, conversation_id: str, model: BaseChatModel, system: str, memory: Memory) -> None:
+    def start(self, turn: Turn, model: BaseChatModel, system: str, *, reads_ahead: bool) -> None:
         """Begin what is due; returns at once.
 
         Args:
-            conversation_id: whose turn has ended.
+            turn: that has ended; its memory has the same room now.
             model: who answered; it goes on at the priority of background work.
             system: the system prompt of the turn: it takes some of the budget.
-            memory: what chose the messages of the turn.
+            reads_ahead: whether the next prompt is known, and is read where it begins otherwise than the last one.
         """
-        task = asyncio.ensure_future(self._run(conversation_id, model, system, memory))
-        self._tasks[conversation_id] = task
-        task.add_done_callback(lambda done: self._forget(conversation_id, done))
+        task = asyncio.ensure_future(self._run(turn, model, system, reads_ahead))
+        self._tasks[turn.conversation_id] = task
+        task.add_done_callback(lambda done: self._forget(turn.conversation_id, done))
 
     async def stop(self, conversation_id: str) -> None:
         """Give up what is done for a conversation."""
@@ -66,33 +67,36 @@ class Compactor:
         if self._tasks.get(conversation_id) is done:
             del self._tasks[conversation_id]
 
-    async def _run(self, conversation_id: str, model: BaseChatModel, system: str, memory: Memory) -> None:
+    async def _run(self, turn: Turn, model: BaseChatModel, system: str, reads_ahead: bool) -> None:
+        conversation_id = turn.conversation_id
         if isinstance(model, ChatGGUF):
             model = model.model_copy(update={"priority": "background"})
         await _logged(conversation_id, "searched for facts", self._remembering.learn(conversation_id, model))
-        if memory.compacts:
-            await _logged(conversation_id, "summarised", self._compact(conversation_id, model, system, memory))
+        if turn.memory.compacts:
+            await _logged(conversation_id, "summarised", self._compact(turn, model, system, reads_ahead))
 
-    async def _compact(self, conversation_id: str, model: BaseChatModel, system: str, memory: Memory) -> None:
+    async def _compact(self, turn: Turn, model: BaseChatModel, system: str, reads_ahead: bool) -> None:
+        conversation_id, memory = turn.conversation_id, turn.memory
         # Read before the messages: if turns are saved in between, what is made of them is refused.
         as_of = (await asyncio.to_thread(self._store.get, conversation_id)).updated_at
         history = await asyncio.to_thread(self._store.messages, conversation_id)
         state = await asyncio.to_thread(self._store.memory_state, conversation_id)
         known = await asyncio.to_thread(self._store.facts.chosen, conversation_id) or []
-        budget, count_tokens = await asyncio.to_thread(memory.budget_for, model), counter_of(model)
+        room = await asyncio.to_thread(memory.budget_for, model) if turn.room is None else turn.room
+        count_tokens = counter_of(model)
         first, messages = state, prompt(with_facts(system, known), history)
-        while compaction := await asyncio.to_thread(memory.due, messages, budget, count_tokens, state):
+        while compaction := await asyncio.to_thread(memory.due, messages, room, count_tokens, state):
             made = await memory.compact(compaction, model)
             keep = self._store.save_memory_state  # refused if a fact of `state` was forgotten meanwhile
             state = await asyncio.to_thread(keep, conversation_id, made, as_of=as_of, before=state)
         if state is first:
             return
         choose = self._remembering.choose_again
-        known = await asyncio.to_thread(choose, conversation_id, history, budget, count_tokens)
-        if isinstance(model, ChatGGUF):
+        known = await asyncio.to_thread(choose, conversation_id, history, room, count_tokens)
+        if reads_ahead and isinstance(model, ChatGGUF):
             # The next prompt begins otherwise now: the engine reads it up to the question while nobody waits for that.
             next_one = [*prompt(with_facts(system, known), history), HumanMessage("…")]
-            sent = await asyncio.to_thread(memory.select, next_one, budget, count_tokens, state)
+            sent = await asyncio.to_thread(memory.select, next_one, room, count_tokens, state)
             await model.ainvoke(sent.messages, max_tokens=1, keep=conversation_id)
             await asyncio.to_thread(self._remembering.check, conversation_id, known)
 

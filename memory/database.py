@@ -151,7 +151,7 @@ class Database:
         with self.reading() as connection:
             version = _version(connection)
         if version in _MIGRATIONS:
-            self._rewrite()
+            self.rewrite()
         if version is None or version in _MIGRATIONS:
             with self.writing() as connection:
                 if not self.is_sqlite:
@@ -168,9 +168,12 @@ class Database:
                 hint="A newer Phireside wrote it: upgrade this one, or set PHIRESIDE_DATABASE_URL to another database.",
             )
 
-    def _rewrite(self) -> None:
-        """Write SQLite's file anew, without what versions before `secure_delete` left in it. Before the migration: if
-        the process dies, it is done at the next start."""
+    def rewrite(self) -> None:
+        """Write SQLite's file anew, without free pages: versions before `secure_delete` left texts in them.
+
+        A disk without room for a copy is logged and no error. Where it comes before a migration, it is done at the
+        next start if the process dies.
+        """
         if not self.is_sqlite:
             return
         try:
@@ -180,7 +183,7 @@ class Database:
                 except sqlite3.Error as error:
                     raise DBAPIError(None, None, error) from error
         except StoreError as error:  # e.g. the disk has no room for a copy
-            log.warning("Deleted text may still be in the free pages of an old database. %s", error)
+            log.warning("The database was not written anew: an old one may have deleted texts in free pages. %s", error)
         self.try_scrub()
 
     def _create_tables(self, connection: Connection) -> int:

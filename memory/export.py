@@ -7,7 +7,7 @@ from datetime import datetime
 
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
-from phireside.memory.schema import JSON
+from phireside.memory.schema import JSON, OURS
 
 _ROLES = {"human": "You", "ai": "Assistant", "system": "System"}
 _ENDINGS = {"cancelled": "*(stopped)*", "length": "*(cut off at the length limit)*"}
@@ -46,9 +46,23 @@ def _section(message: BaseMessage) -> list[str]:
         for call in message.tool_calls:
             arguments = json.dumps(call["args"], ensure_ascii=False, indent=2)
             parts += [f"Calls the tool {_escaped(call['name'])}:", _fenced(arguments, "json")]
+        parts += _sources(message)
         ending = _ENDINGS.get(str(message.response_metadata.get("finish_reason")))
         parts += [ending] if ending else []
     return parts
+
+
+def _sources(answer: AIMessage) -> list[str]:
+    """The passages that an answer cites as `[n]`, by title and place; as JSON of a database, they may be anything."""
+    ours = answer.additional_kwargs.get(OURS)
+    rows = ours.get("passages") if isinstance(ours, dict) else None
+    lines = []
+    for row in rows if isinstance(rows, list) else []:
+        if isinstance(row, dict) and f"[{row.get('number')}]" in answer.text:
+            named = row.get("title") or row.get("source") or "a passage"
+            where = f", {row['place']}" if row.get("place") else ""
+            lines.append(f"- [{row['number']}] {_escaped(' '.join(f'{named}{where}'.split()))}")
+    return ["Sources:", "\n".join(lines)] if lines else []
 
 
 def _heading(message: BaseMessage) -> str:

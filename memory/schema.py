@@ -24,6 +24,8 @@ from sqlalchemy import (
 
 SCHEMA_VERSION = 3  # 1: no memory_states; 2: no facts
 
+OURS = "phireside"  # in an answer's `additional_kwargs`: what is known of it beside its text (`phireside.chains.turn`)
+
 JSON: TypeAlias = "dict[str, JSON] | list[JSON] | str | int | float | bool | None"
 
 

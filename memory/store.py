@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
-from sqlalchemy import ColumnElement, Connection, Row, func, or_, select
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select
 
 from phireside.errors import StoreError
-from phireside.memory import export, forgotten, remembered, states
+from phireside.memory import branches, export, forgotten, remembered, states
 from phireside.memory.database import Database
 from phireside.memory.encoding import (
     column_text,
@@ -27,11 +27,13 @@ from phireside.memory.encoding import (
 )
 from phireside.memory.remembered import FactStore
 from phireside.memory.rows import conversation_row, switch_row
-from phireside.memory.schema import JSON, conversations, messages
+from phireside.memory.schema import JSON, OURS, conversations, messages
 from phireside.memory.state import MemoryState
+from phireside.memory.whole import WholeStore
 
 TITLE_LENGTH = 60  # characters of a title that we make; one given by a person may have MAX_TITLE_LENGTH
 MAX_TITLE_LENGTH = 200
+BRANCH = " (branch)"  # behind the title of one
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class ConversationStore:
 
     Attributes:
         facts: what the person stated about themselves, for all conversations; off in a new database.
+        whole: all conversations at once.
 
     Raises:
         StoreError: here and in every method: the database cannot be opened, read or written; the hint says what to do.
@@ -69,22 +72,12 @@ class ConversationStore:
 
     def __init__(self, url: str) -> None:
         self._database = Database(url)
-        self.facts = FactStore(self._database)
+        self.facts, self.whole = FactStore(self._database), WholeStore(self._database)
 
     def create(self, title: str = "", **options: JSON) -> Conversation:
         """A new, empty conversation. Without a title it gets one from its first user message."""
-        now, title, conversation_id = datetime.now(UTC), _one_line(title), uuid.uuid4().hex
-        row = {
-            "id": conversation_id,
-            "title": title,
-            "folded_title": fold(title),
-            "created_at": now,
-            "updated_at": now,
-            "options": to_json(options),
-        }
         with self._database.writing() as connection:
-            connection.execute(conversations.insert().values(row))
-            return _conversation(conversation_row(connection, conversation_id))
+            return _conversation(_new(connection, _one_line(title), to_json(options)))
 
     def list(self, query: str = "", limit: int = 200) -> builtins.list[Conversation]:
         """The conversations with the newest turns first.
@@ -218,6 +211,49 @@ class ConversationStore:
             row = conversation_row(connection, conversation_id, lock=True)
             _update(connection, row.id, options=to_json(_options(row) | options))
 
+    def set_feedback(self, conversation_id: str, position: int, value: int | None) -> None:
+        """Keep what the person thinks of an answer, with it: in its `additional_kwargs["phireside"]["feedback"]`.
+
+        Args:
+            conversation_id: the conversation.
+            position: of the answer.
+            value: 1 = good, 0 = bad; None = nothing, or nothing any more.
+
+        Raises:
+            StoreError: there is no answer at that position.
+        """
+        with self._database.writing() as connection:
+            row = conversation_row(connection, conversation_id, lock=True)
+            mine = and_(messages.c.conversation_id == row.id, messages.c.position == position)
+            payload = connection.scalar(select(messages.c.payload).where(mine))
+            answer = message_from_json(payload) if payload else None
+            if not isinstance(answer, AIMessage):
+                raise _nothing_there("answer", position, _count(connection, row.id))
+            ours = answer.additional_kwargs.get(OURS)
+            known = ours if isinstance(ours, dict) else {}
+            answer.additional_kwargs[OURS] = {**known, "feedback": value}
+            connection.execute(messages.update().where(mine).values(payload=to_json(message_to_data(answer))))
+
+    def branch(self, conversation_id: str, position: int) -> Conversation:
+        """A new conversation that begins like this one, up to a message and with it; options and memory come along.
+
+        Args:
+            conversation_id: the conversation; it stays as it is.
+            position: of the last message that both have.
+
+        Raises:
+            StoreError: there is no message at that position.
+        """
+        with self._database.writing() as connection:
+            row = conversation_row(connection, conversation_id, lock=True)
+            switch_row(connection)
+            common = _messages(connection, row.id)[: max(0, position + 1)]
+            if not 0 <= position < len(common):
+                raise _nothing_there("message", position, len(common))
+            made = _new(connection, row.title[: MAX_TITLE_LENGTH - len(BRANCH)] + BRANCH, row.options)
+            branches.copy_beginning(connection, row.id, made.id, len(common), _spoken(common))
+            return _conversation(made)
+
     def delete(self, conversation_id: str) -> None:
         """Delete a conversation and its messages. Facts learned from it stay, without their source."""
         with self._database.writing() as connection:
@@ -278,6 +314,20 @@ def default_title(history: Sequence[BaseMessage]) -> str:
 
 def _one_line(text: str) -> str:
     return " ".join(column_text(text).split())[:MAX_TITLE_LENGTH]
+
+
+def _new(connection: Connection, title: str, options: str) -> Row[Any]:
+    now, conversation_id = datetime.now(UTC), uuid.uuid4().hex
+    row = {"id": conversation_id, "title": title, "folded_title": fold(title), "options": options}
+    connection.execute(conversations.insert().values(row | {"created_at": now, "updated_at": now}))
+    return conversation_row(connection, conversation_id)
+
+
+def _nothing_there(what: str, position: int, count: int) -> StoreError:
+    return StoreError(
+        f"There is no {what} at position {position}: the conversation has {count} messages.",
+        hint="It was changed in another window: open it again.",
+    )
 
 
 def _conversation(row: Row[Any]) -> Conversation:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from phireside.tools.knowledge import knowledge
     from phireside.tools.mcp import mcp_tools
     from phireside.tools.mcp_approvals import Offer
+    from phireside.tools.named import TOOLS, NamedTool, make_tools
     from phireside.tools.read_file import read_file
     from phireside.tools.read_page import read_page
     from phireside.tools.web_search import Found, ddgs, searxng, web_search
@@ -35,6 +36,9 @@ else:
             "read_file": "read_file",
             "mcp_tools": "mcp",
             "Offer": "mcp_approvals",
+            "TOOLS": "named",
+            "NamedTool": "named",
+            "make_tools": "named",
             "Limits": "read_page",
         },
     )
@@ -53,4 +57,7 @@ __all__ = [
     "read_file",
     "mcp_tools",
     "Offer",
+    "TOOLS",
+    "NamedTool",
+    "make_tools",
 ]

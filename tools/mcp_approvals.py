@@ -72,6 +72,15 @@ class Offer:
 Approve = Callable[[Offer], bool]
 
 
+@dataclass(frozen=True)
+class Approved:
+    """A server that a person approved, by its fingerprint; the name that it had, and the names of its tools."""
+
+    fingerprint: str
+    name: str
+    tools: tuple[str, ...]
+
+
 def fingerprint(tool: BaseTool) -> str:
     """Of all that a model reads of a tool, and of what the server says of its effects."""
     said = json.dumps([tool.name, tool.description, _details(tool)], sort_keys=True)
@@ -140,6 +149,29 @@ class Approvals:
             entry["tools"][tool.name] = wanted
         self._save()
         return True
+
+    def servers(self) -> list[Approved]:
+        """What was approved so far, by name."""
+        found = [
+            Approved(key, str(each.get("name", "")), tuple(sorted(each["tools"]))) for key, each in self._kept.items()
+        ]
+        return sorted(found, key=lambda each: (each.name, each.fingerprint))
+
+    def revoke(self, server: str, tool: str = "") -> None:
+        """Take an approval back; one that is not there is none.
+
+        Args:
+            server: its fingerprint.
+            tool: of it; empty = the server with all of its tools.
+
+        Raises:
+            SettingsError: that cannot be kept.
+        """
+        if tool and server in self._kept:
+            self._kept[server]["tools"].pop(tool, None)
+        else:
+            self._kept.pop(server, None)
+        self._save()
 
     def _save(self) -> None:
         """Write the file anew: the old one stays until the new one is whole."""

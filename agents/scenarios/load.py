@@ -7,6 +7,7 @@ import difflib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,11 @@ from phireside.agents.scenarios.schema import (
 from phireside.agents.scenarios.schema import Tool as ToolEntry
 from phireside.agents.scenarios.toolbox import REAL_TOOLS, option_problem
 from phireside.errors import SettingsError
+from phireside.paths import ensure_dir
 
 CASSETTE = ".cassette.yaml"
 SUFFIXES = (".yaml", ".yml")
+SHIPPED = Path(__file__).parent.parent.parent / "scenarios"  # beside the rooms, in a checkout and where it is installed
 HINT = "docs/scenarios.md has every key with an example."
 _QUOTES = "Texts with : # ? , or braces in them stand in quotes."
 _LARGEST = 1_000_000  # bytes
@@ -83,6 +86,64 @@ def load(paths: Iterable[Path | str]) -> list[Case]:
             hint="Give each a name of its own.",
         )
     return list(cases.values())
+
+
+def listed(folders: Iterable[Path]) -> tuple[list[Case], list[SettingsError]]:
+    """The scenarios that can be used, and what is wrong with the other files. Folders that there are not are empty.
+
+    Args:
+        folders: in which, and in whose folders, files are looked for. Of two scenarios with one name the first stays.
+    """
+    cases: dict[str, Case] = {}
+    problems: list[SettingsError] = []
+    for file in (file for folder in folders if folder.is_dir() for file in _files([folder])[0]):
+        try:
+            about = file.stat()
+            case = _unchanged(file, about.st_mtime_ns, about.st_size)
+        except SettingsError as error:
+            problems.append(error)
+        except OSError as error:  # a link that leads nowhere
+            problems.append(SettingsError(f"{file} cannot be read: {error.strerror}."))
+        else:
+            if (first := cases.setdefault(case.name, case)) is not case:
+                problem = f"{file} is named {case.name!r}, as {first.path} is."
+                problems.append(SettingsError(problem, hint="Give it a name of its own."))
+    return list(cases.values()), problems
+
+
+def add_file(folder: Path, name: str, data: bytes) -> Case:
+    """Put a file that somebody sent into a folder, in place of one of its name, if it is a scenario.
+
+    Args:
+        folder: is made if there is none.
+        name: of the file; folders in it do not count.
+        data: its bytes.
+
+    Raises:
+        SettingsError: all that is wrong with it, a line for each; or it cannot be written.
+    """
+    name = name.replace("\\", "/").rpartition("/")[2]
+    path = folder / name
+    if not is_scenario_name(path) or not path.stem.strip() or not name.isprintable():
+        raise SettingsError(f"{name[:80]!r} is no name of a scenario.", hint="It must end with .yaml or .yml.")
+    part = ensure_dir(folder) / f".{name}.part"
+    try:
+        part.write_bytes(data)
+        case = read_case(part)
+        part.replace(path)
+    except SettingsError as error:
+        raise SettingsError(error.message.replace(str(part), name), hint=error.hint) from None
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be written: {error.strerror}.") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return Case(path, case.scenario)
+
+
+@lru_cache(maxsize=1000)
+def _unchanged(path: Path, changed: int, size: int) -> Case:  # noqa: ARG001  (they are the cache's)
+    """A scenario that is read again when its file has changed: pages ask often."""
+    return read_case(path)
 
 
 def _files(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:

@@ -120,7 +120,7 @@ def run_cases(cases: Sequence[Case], options: Options) -> list[Outcome]:
     for name, cassette in cassettes.items():
         if name not in broken:  # an earlier recording is better than half a new one
             cassette.save()
-    return [_outcome(case, found, options, cassettes.get(case.name)) for case in cases]
+    return [outcome_of(case, found, options, cassettes.get(case.name)) for case in cases]
 
 
 def _run_jobs(
@@ -160,7 +160,10 @@ def _cassettes(cases: Sequence[Case], options: Options) -> dict[str, Cassette]:
     }
 
 
-def _outcome(case: Case, found: Mapping[tuple[str, int], Run], options: Options, cassette: Cassette | None) -> Outcome:
+def outcome_of(
+    case: Case, found: Mapping[tuple[str, int], Run], options: Options, cassette: Cassette | None = None
+) -> Outcome:
+    """A scenario with its runs, which are found by its name and their seeds."""
     scenario, model = case.scenario, _model_name(case, options, cassette)
     runs = [found[case.name, seed] for seed in options.seeds_of(scenario)]
     expected = not scenario.passes_on or model in scenario.passes_on

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +12,7 @@ from pydantic import PositiveFloat, PositiveInt, TypeAdapter, ValidationError
 from phireside.agents.scenarios.match import matches
 from phireside.agents.scenarios.schema import Tool
 from phireside.errors import PhiresideError, SettingsError, ToolError
+from phireside.tools.named import TOOLS, factory
 
 _COUNT: TypeAdapter[Any] = TypeAdapter(PositiveInt)
 _OPTIONS: dict[str, dict[str, TypeAdapter[Any]]] = {
@@ -30,7 +30,7 @@ _OPTIONS: dict[str, dict[str, TypeAdapter[Any]]] = {
     "mcp_tools": {"path": TypeAdapter(str), "seconds": TypeAdapter(PositiveFloat), "longest": _COUNT},
 }  # what a file can say; factories also take functions, and what a scenario of a stranger must not decide
 _NEEDED = {"read_file": {"folders"}, "knowledge": {"documents"}, "mcp_tools": {"path"}}
-REAL_TOOLS = tuple(_OPTIONS)
+REAL_TOOLS = tuple(TOOLS)
 _PATHS = {"folders", "path", "file"}  # options that name files: below the scenario's folder unless they are absolute
 _TWIN: dict[str, dict[str, Any]] = {
     "read_file": {"folders": ["."]},
@@ -98,7 +98,7 @@ def _real(entry: Tool, folder: Path, approvals: Path | None = None) -> list[Base
     if entry.name == "mcp_tools":
         options["approvals"] = approvals
     try:
-        made = getattr(import_module("phireside.tools"), entry.name)(**options)
+        made = factory(entry.name)(**options)
     except PhiresideError as error:
         raise SettingsError(f"The tool {entry.name} cannot be used: {error.message}", hint=error.hint) from error
     return list(made) if isinstance(made, list | tuple) else [made]

@@ -8,8 +8,11 @@ from phireside.chains.rag.chain import RagChain, rag_chain
 from phireside.chains.rag.judging import Judged, Report, Sample, Scores, judge_answers
 from phireside.chains.rag.known_answers import exact_match, token_f1
 from phireside.chains.rag.pinned import Pinned, pinned
+from phireside.chains.rag.runs import AnswersRun, AxisChange, answers_runs, axis_changes
+from phireside.chains.rag.samples import answered, read_samples
 
 __all__ = [
     "Answer", "Claim", "Pinned", "RagChain", "pinned", "rag_chain",
     "Judged", "Report", "Sample", "Scores", "judge_answers", "exact_match", "token_f1",
+    "answered", "read_samples", "AnswersRun", "AxisChange", "answers_runs", "axis_changes",
 ]  # fmt: skip

@@ -71,6 +71,7 @@ class Answer(Growing):
         base: which of several bases was searched; "none" if none was needed.
         left_out: passages that were found, and had no room.
         turn: question and answer for the `history` of the next question.
+        question: as a history has it, with its passages; also while the answer still grows.
     """
 
     text: str = ""
@@ -84,6 +85,7 @@ class Answer(Growing):
     base: str = ""
     left_out: int = 0
     turn: tuple[HumanMessage, AIMessage] | None = None
+    question: HumanMessage | None = None
 
 
 def claims(text: str) -> tuple[Claim, ...]:
@@ -143,6 +145,11 @@ def without_unknown(text: str, known: Collection[int]) -> tuple[str, tuple[int, 
     while before != text:  # what is cut out of "[1[9]2]" leaves another one
         before, text = text, _LOOSE.sub(keep, _BEGUN.sub("", text))
     return text, tuple(dict.fromkeys(dropped))
+
+
+def without_citations(text: str) -> str:
+    """The text without any `[n]`: the numbers are those of other passages now."""
+    return re.sub(rf"\s*{CITATION.pattern}", "", text)
 
 
 def _listed(numbers: str) -> list[int]:

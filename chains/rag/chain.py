@@ -218,7 +218,12 @@ class RagChain(Chain[Answer]):
         how = self._how
         window = await asyncio.to_thread(Window, how.model, how.max_tokens)  # loads the model
         placed = await asyncio.to_thread(how.layout.place, question, history, found.passages, window)
-        begun = replace(begun, passages=placed.passages, left_out=placed.left_out)
+        begun = replace(
+            begun,
+            passages=placed.passages,
+            left_out=placed.left_out,
+            question=asked(question, placed.new, "", placed.kept)[0],
+        )
         async with aclosing(self._from_passages(question, placed, begun)) as answers:
             async for answer in answers:
                 yield answer

@@ -14,7 +14,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 
 from phireside.chains.long_text import Window
 from phireside.chains.prompt_files import PromptFile
-from phireside.chains.rag.answer import CITATION, KEPT, PLACED
+from phireside.chains.rag.answer import KEPT, PLACED, without_citations
 from phireside.errors import ContextOverflowError, RequestError
 from phireside.retrieval.retriever import passage_key as key
 
@@ -132,19 +132,40 @@ def _turns(history: Sequence[BaseMessage]) -> list[BaseMessage]:
 def _plain(turns: Sequence[BaseMessage]) -> list[BaseMessage]:
     """Without passages and their numbers, which now are those of others."""
     return [
-        AIMessage(re.sub(rf"\s*{CITATION.pattern}", "", each.text))
-        if isinstance(each, AIMessage)
-        else HumanMessage(each.text)
+        AIMessage(without_citations(each.text)) if isinstance(each, AIMessage) else HumanMessage(each.text)
         for each in turns
     ]
 
 
-def _since_begun(turns: list[BaseMessage]) -> tuple[list[BaseMessage], list[BaseMessage]]:
-    """What the last prompt that began anew had kept, as it stood there; and the turns from its question on."""
+def _begun(turns: Sequence[BaseMessage]) -> tuple[int, int]:
+    """Where the last prompt that began anew had its question, and where it began; the latter may be below 0."""
     at = next((at for at in reversed(range(len(turns))) if KEPT in turns[at].additional_kwargs), 0)
     kept = turns[at].additional_kwargs.get(KEPT) if turns else 0
-    start = max(0, at - kept) if isinstance(kept, int) else at
-    return _plain(turns[start:at]), turns[at:]
+    return at, at - kept if isinstance(kept, int) else at
+
+
+def _since_begun(turns: list[BaseMessage]) -> tuple[list[BaseMessage], list[BaseMessage]]:
+    """What the last prompt that began anew had kept, as it stood there; and the turns from its question on."""
+    at, start = _begun(turns)
+    return _plain(turns[max(0, start) : at]), turns[at:]
+
+
+def left_behind(history: Sequence[BaseMessage]) -> int:
+    """How many messages are not in the prompt that these lead to, because it began anew behind them."""
+    return max(0, _begun(_turns(history))[1])
+
+
+def begun_anew(history: Sequence[BaseMessage]) -> tuple[list[BaseMessage], int | None]:
+    """A history of which a memory has left out the beginning, so that passages may be missing whose numbers it has.
+
+    Returns:
+        The history without passages and numbers, and how many questions and answers it has: the next question's `KEPT`.
+        The same history and None if all is there since a prompt last began anew.
+    """
+    turns = _turns(history)
+    if any(KEPT in each.additional_kwargs for each in turns) and _begun(turns)[1] >= 0:
+        return list(history), None
+    return [*(each for each in history if isinstance(each, SystemMessage)), *_plain(turns)], len(turns)
 
 
 def numbered(passages: Sequence[Document], first: int = 1) -> str:

@@ -93,9 +93,23 @@ def word_support(text: str, source: str, question: str = "") -> float:
     said = content(text)
     new = (said - content(question)) or said
     missing = {each for each in _HARD.findall(text) if each.lower() not in source.lower() + question.lower()}
-    together = max(len(said & content(sentence)) for sentence in SENTENCE_END.split(source))
+    begin, end = nearest(text, source)
+    together = len(said & content(source[begin:end]))
     share = (len(new & content(source)) / max(1, len(new)) + together / max(1, len(said))) / 2
     return share * (0.5 if missing else 1.0)
+
+
+def nearest(text: str, source: str) -> tuple[int, int]:
+    """Where in a source that sentence stands which shares most words with a text: its first character, and the one
+    behind its last; (0, 0) if none shares any. Of equal ones the first.
+    """
+    said, most, found, begin = content(text), 0, (0, 0), 0
+    for end, following in [*(each.span() for each in SENTENCE_END.finditer(source)), (len(source), len(source))]:
+        shared = len(said & content(source[begin:end]))
+        if shared > most:
+            most, found = shared, (begin, end)
+        begin = following
+    return found
 
 
 def verdict(score: float) -> Verdict:

@@ -30,14 +30,14 @@ def app_process(data: Path, **environment: str) -> Iterator[str]:
         process = subprocess.Popen(command, cwd=data, env=variables, stdout=log, stderr=log)
     try:
         address = f"http://127.0.0.1:{port}"
-        _wait_for(f"{address}/_stcore/health", process, data / "log.txt")
+        wait_for(f"{address}/_stcore/health", process, data / "log.txt")
         yield address
     finally:
         process.kill()
         process.wait()
 
 
-def _wait_for(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+def wait_for(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
     end = time.monotonic() + 60
     while True:
         try:

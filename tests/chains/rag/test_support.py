@@ -9,7 +9,7 @@ from scoring import scoring
 
 from phireside.chains.prompt_files import load_prompts
 from phireside.chains.rag.answer import Claim
-from phireside.chains.rag.support import Judge, Support, word_support
+from phireside.chains.rag.support import Judge, Support, nearest, word_support
 
 FILE = load_prompts("rag")
 
@@ -79,3 +79,18 @@ async def test_a_judge_without_scores_says_yes_or_no() -> None:
     (claim,), _ = await Support(Judge(model, FILE, "check")).check([Claim(TEXTS[0], (1,))], TEXTS, "")
     assert (claim.score, claim.verdict) == (0.5, "weak")
     assert "Passage: The lease" in model.asked[0][-2][1]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("Cats purr.", "Cats purr. "),
+        ("Dogs and cats live long.", "Both, dogs and cats, may live long."),
+        ("Nothing of that.", ""),
+        ("", ""),
+    ],
+)
+def test_the_nearest_sentence_is_the_one_that_shares_most_words(text: str, sentence: str) -> None:
+    source = "Dogs bark. Cats purr. Both, dogs and cats, may live long."
+    begin, end = nearest(text, source)
+    assert source[begin:end] == sentence.strip()
