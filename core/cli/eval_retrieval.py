@@ -1,6 +1,5 @@
 """`phireside eval retrieval`: how well documents are found, stage by stage. Measures nothing itself."""
 
-import json
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -10,20 +9,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from phireside.cli.output import reporting_errors
+from phireside.cli.complete import base_names
+from phireside.cli.options import Model
+from phireside.cli.output import Json, counting, examples, print_json, reporting_errors
 from phireside.cli.search import Reranker, open_base, split
 from phireside.errors import RequestError
 from phireside.settings import Settings
 
 if TYPE_CHECKING:
-    from phireside.retrieval import KnowledgeBase
     from phireside.retrieval.evaluation import Evaluation
+
+
+EXAMPLES = examples(
+    "phireside eval retrieval --beir scifact --index /tmp/scifact",
+    "phireside eval retrieval --base work --judgments judged --plot plot.html",
+    "phireside eval retrieval --base work --generate 50 --json",
+)
 
 
 @reporting_errors()
 def retrieval(
     beir: Annotated[Path | None, typer.Option(help="Folder with corpus.jsonl, queries.jsonl, qrels/test.tsv.")] = None,
-    base: Annotated[str, typer.Option("--base", "-b", help="Name of a base of your own.")] = "",
+    base: Annotated[
+        str, typer.Option("--base", "-b", help="Name of a base of your own.", autocompletion=base_names)
+    ] = "",
     judgments: Annotated[
         Path | None,
         typer.Option(help="For --base: folder with queries.jsonl and qrels/test.tsv, of documents' sources."),
@@ -31,7 +40,7 @@ def retrieval(
     generate: Annotated[
         int, typer.Option(min=0, help="For --base: how many questions a model is to write instead.")
     ] = 0,
-    model: Annotated[str, typer.Option("--model", "-m", help="The model that writes them.")] = "",
+    model: Model = "",
     k: Annotated[int, typer.Option("--k", "-k", min=1, help="At how many hits to measure.")] = 10,
     stages: Annotated[
         str, typer.Option(help="Rows: dense, keyword, hybrid, feedback, rerank, with commas between.")
@@ -42,7 +51,7 @@ def retrieval(
         Path | None, typer.Option(help="For --beir: folder to keep the indexed collection in for the next time.")
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Write a plot to this .html, .json or .svg file.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the values of every query.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Measure precision, recall, MAP, MRR and nDCG of each stage of search, and what each adds to the one before it.
 
@@ -59,7 +68,7 @@ def retrieval(
 
     if plot is not None:
         check_form(plot)
-    options: dict[str, Any] = {"k": k, "rows": split(stages), "progress": _progress("queries")}
+    options: dict[str, Any] = {"k": k, "rows": split(stages), "progress": counting("queries")}
     options["how"] = Search(rerank=load_reranker(reranker) if reranker else None)
     if beir is not None:
         found = _of_collection(beir, index, embeddings, options)
@@ -75,7 +84,7 @@ def _print(found: "Evaluation", plot: Path | None, as_json: bool) -> None:
     from phireside.retrieval.evaluation import advice, as_data, save_chart, table
 
     if as_json:
-        print(json.dumps(as_data(found), indent=2))
+        print_json(as_data(found))
     else:
         Console(width=None if sys.stdout.isatty() else 80).print(table(found))
         if said := advice(found):
@@ -91,7 +100,7 @@ def _of_collection(beir: Path, index: Path | None, embeddings: str, options: dic
     collection = read_beir(beir)
     with _folder(index) as path:
         base = base_of(
-            collection, path, embedding_model(embeddings or Settings().embeddings), progress=_progress("documents")
+            collection, path, embedding_model(embeddings or Settings().embeddings), progress=counting("documents")
         )
         try:
             return evaluate(base, collection.queries, collection.judgments, **options)
@@ -100,50 +109,20 @@ def _of_collection(beir: Path, index: Path | None, embeddings: str, options: dic
 
 
 def _of_base(name: str, judgments: Path | None, generate: int, model: str, options: dict[str, Any]) -> "Evaluation":
-    from phireside.retrieval.evaluation import evaluate, generated_questions, read_judged
+    from phireside.retrieval.evaluation import by_source, evaluate, generated_questions, read_judged
 
     base = open_base(name)
     try:
         if judgments is not None:
             queries, judged = read_judged(judgments)
-            return evaluate(base, queries, _by_source(base, judged, judgments), unit="source", **options)
+            by_name = by_source(base.documents(), judged, judgments / "qrels" / "test.tsv")
+            return evaluate(base, queries, by_name, unit="source", **options)
         from phireside.models import load_chat_model
 
         written, about = generated_questions(base, load_chat_model(model, Settings(), temperature=0.0), generate)
         return evaluate(base, written, about, unit="chunk", generated=True, **options)
     finally:
         base.close()
-
-
-def _by_source(base: "KnowledgeBase", judged: Any, folder: Path) -> dict[str, dict[str, int]]:
-    """Judgments of sources as the base knows them; a file may be named by its name alone, if that is clear.
-
-    Raises:
-        RequestError: a judged document is not in the base, or two have the name.
-    """
-    sources = [document.source for document in base.documents()]
-    ends: dict[str, list[str]] = {}
-    for source in sources:
-        ends.setdefault(Path(source).name, []).append(source)
-
-    def known(name: str) -> str:
-        found = [name] if name in sources else ends.get(name, [])
-        if len(found) != 1:
-            what = f"{len(found)} documents of the base are" if found else "No document of the base is"
-            raise RequestError(
-                f"{what} {name!r} ({_line_of(name, folder / 'qrels' / 'test.tsv')}).",
-                hint="Name it as `phireside index --list` does.",
-            )
-        return found[0]
-
-    return {query: {known(name): grade for name, grade in grades.items()} for query, grades in judged.items()}
-
-
-def _line_of(name: str, file: Path) -> str:
-    """Where a document is judged first."""
-    with file.open(encoding="utf-8-sig") as opened:
-        number = next((number for number, line in enumerate(opened, 1) if line.split("\t")[1:2] == [name]), 0)
-    return f"line {number} of {file}"
 
 
 @contextmanager
@@ -153,13 +132,3 @@ def _folder(kept: Path | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="phireside-eval-") as folder:
         yield Path(folder)
-
-
-def _progress(what: str) -> Any:
-    """Counts on stderr, if that is a terminal."""
-
-    def show(done: int, total: int) -> None:
-        if sys.stderr.isatty():
-            print(f"\r{what}: {done} of {total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
-
-    return show

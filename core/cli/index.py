@@ -3,8 +3,6 @@
 Results go to stdout; progress goes to stderr.
 """
 
-import json
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from phireside.cli.output import plain, reporting_errors, tell
+from phireside.cli.complete import base_names as complete_base
+from phireside.cli.output import STOPPED, Json, examples, plain, print_json, reporting_errors, tell
 from phireside.errors import KnowledgeError, PhiresideError
 from phireside.settings import Settings
 
@@ -24,18 +23,31 @@ if TYPE_CHECKING:
 
 Failure = tuple[str, PhiresideError]
 
+Base = Annotated[
+    str | None,
+    typer.Option(
+        "--base", "-b", help="The base; created when it is missing. Default: documents.", autocompletion=complete_base
+    ),
+]
+
 _WEB = ("http://", "https://")
 _DEFAULT_BASE = "documents"
 _SOURCE_WIDTH = 60
+EXAMPLES = examples(
+    "phireside index ~/letters --base letters",
+    "phireside index report.pdf https://example.org/page --base work --json",
+    "phireside index report.pdf --preview --chunking headings:200:32",
+    "phireside index --all",
+    "phireside index --base letters --list",
+    "phireside index --base letters --remove ~/letters/old.md",
+)
 _COUNTS = ("added", "changed", "unchanged", "removed")
 
 
 @reporting_errors()
 def index(
     paths: Annotated[list[str] | None, typer.Argument(help="Files, folders, or addresses of web pages.")] = None,
-    base: Annotated[
-        str | None, typer.Option("--base", "-b", help="The base; created when it is missing. Default: documents.")
-    ] = None,
+    base: Base = None,
     preview: Annotated[bool, typer.Option("--preview", help="Show the chunks; add nothing.")] = False,
     chunking: Annotated[
         str,
@@ -46,7 +58,7 @@ def index(
     remove: Annotated[list[str] | None, typer.Option(help="Remove the document from this source.")] = None,
     drop: Annotated[bool, typer.Option("--drop", help="Delete the whole base that --base names.")] = False,
     reindex: Annotated[bool, typer.Option("--reindex", help="Embed everything anew with the model set.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Add files, folders and pages to a base of documents. Only what is new or changed costs anything.
 
@@ -59,8 +71,7 @@ def index(
             "Nothing to do was named." if not wanted else "One thing at a time.",
             hint="Name files or folders, or one of --list, --all, --remove, --drop, --reindex.",
         )
-    _refuse_idle({"--preview": preview and not paths, "--chunking": chunking and not paths,
-                  "--json": as_json and not (paths or list_ or all_)})  # fmt: skip
+    _refuse_idle({"--preview": preview and not paths, "--chunking": chunking and not paths})
     if drop and base is None:
         raise KnowledgeError("Which base is to be deleted?", hint="Name it: --drop --base NAME.")
     if "" in (paths or []):
@@ -73,11 +84,11 @@ def index(
     elif list_:
         _list(base, settings, as_json)
     elif drop:
-        _drop(base, settings)
+        _drop(base, settings, as_json)
     elif remove:
-        _remove(base, remove, settings)
+        _remove(base, remove, settings, as_json)
     elif reindex:
-        _reindex(base, settings)
+        _reindex(base, settings, as_json)
     else:
         _add(paths or [], base, _chunking(chunking), settings, as_json)
 
@@ -110,13 +121,13 @@ def _add_to(base: str, paths: Sequence[str], chunking: "Chunking", settings: Set
             return _total([_added(opened, path, progress) for path in paths])
         except KeyboardInterrupt:
             tell("Stopped. What was added is in the base; the same command goes on from there.")
-            raise typer.Exit(130) from None
+            raise typer.Exit(STOPPED) from None
 
 
 def _print_report(report: "Report", base: str, skipped: Mapping[str, int], as_json: bool) -> None:
     counts = {name: getattr(report, name) for name in _COUNTS}
     if as_json:
-        _print_json({"base": base, **counts, "failed": _failures(report.failed), "skipped": skipped})
+        print_json({"base": base, **counts, "failed": _failures(report.failed), "skipped": skipped})
         return
     parts = [*(f"{count} {name}" for name, count in counts.items()), f"{len(report.failed)} failed"]
     if skipped:
@@ -221,7 +232,7 @@ def _preview(paths: Sequence[str], chunking: "Chunking", settings: Settings, as_
         cut = chunk(loaded, chunking, count)
         shown += [{"source": source, **asdict(piece), "tokens": count(piece.searched)} for piece in cut]
     if as_json:
-        _print_json(shown)
+        print_json(shown)
     else:
         for number, piece in enumerate(shown, 1):
             print(_as_text(number, piece))
@@ -251,7 +262,7 @@ def _list_bases(settings: Settings, as_json: bool) -> None:
         except PhiresideError as error:
             failed.append((name, error))
     if as_json:
-        _print_json([asdict(each) for each in found])
+        print_json([asdict(each) for each in found])
     else:
         for each in found:
             documents, chunks = _count(each.documents, "document"), _count(each.chunks, "chunk")
@@ -269,26 +280,22 @@ def _list(base: str, settings: Settings, as_json: bool) -> None:
     with closing(_existing(base, settings)) as opened:
         found = opened.documents()
     if as_json:
-        _print_json([{**asdict(each), "added_at": each.added_at.isoformat()} for each in found])
+        print_json([{**asdict(each), "added_at": each.added_at.isoformat()} for each in found])
         return
     for each in found:
         print(plain("\t".join((each.source, each.title, each.kind, _count(each.chunks, "chunk")))))
 
 
-def _drop(base: str, settings: Settings) -> None:
-    """Delete a base without opening it, for it may be damaged."""
-    _check_exists(base, settings)
-    try:
-        shutil.rmtree(settings.bases_dir / base)
-    except OSError as error:
-        raise KnowledgeError(
-            f"{base} cannot be deleted: {error.strerror or error}.",
-            hint=f"Check your rights to {settings.bases_dir / base}; a link is for you to delete.",
-        ) from error
+def _drop(base: str, settings: Settings, as_json: bool) -> None:
+    from phireside.retrieval.bases import delete_base
+
+    delete_base(base, settings.bases_dir)
+    if as_json:
+        print_json({"base": base, "dropped": True})
     tell(f"{base} is deleted.")
 
 
-def _remove(base: str, sources: Sequence[str], settings: Settings) -> None:
+def _remove(base: str, sources: Sequence[str], settings: Settings, as_json: bool) -> None:
     """Remove documents; a path may be given as it was when it was added."""
     from phireside.retrieval.adding import source_of
 
@@ -296,12 +303,18 @@ def _remove(base: str, sources: Sequence[str], settings: Settings) -> None:
         missing = [each for each in sources if not (opened.remove(each) or opened.remove(source_of(Path(each))))]
     if missing:
         raise KnowledgeError(f"{base} has no document from {missing[0]}.", hint="`--list` shows the sources.")
+    if as_json:
+        print_json({"base": base, "removed": len(sources)})
     tell(f"{len(sources)} removed.")
 
 
-def _reindex(base: str, settings: Settings) -> None:
+def _reindex(base: str, settings: Settings, as_json: bool) -> None:
     with closing(_existing(base, settings)) as opened, _progress() as progress:
-        print(f"{_count(opened.reindex(progress), 'chunk')} embedded")
+        count = opened.reindex(progress)
+    if as_json:
+        print_json({"base": base, "embedded": count})
+    else:
+        print(f"{_count(count, 'chunk')} embedded")
 
 
 def _existing(base: str, settings: Settings) -> "KnowledgeBase":
@@ -336,10 +349,6 @@ def _chunking(text: str) -> "Chunking":
         raise KnowledgeError(f"{text!r} is no chunking.", hint="Write it as headings:200:32.")
     size, overlap = (*map(int, numbers), *(default.size, default.overlap)[len(numbers) :])
     return replace(default, how=how, size=size, overlap=overlap)  # type: ignore[arg-type]  # it checks the name itself
-
-
-def _print_json(data: object) -> None:
-    print(json.dumps(data, indent=1))
 
 
 @contextmanager

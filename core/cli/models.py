@@ -1,43 +1,57 @@
 """`phireside models`: list, pull, path, info, accept. Prints what the catalogue says; decides nothing itself."""
 
-import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from phireside.cli.output import plain, reporting_errors, size_text, tell
+from phireside.cli.complete import model_names
+from phireside.cli.output import (
+    Json,
+    examples,
+    on_terminal,
+    print_json,
+    print_table,
+    reporting_errors,
+    size_text,
+    tell,
+)
+from phireside.settings import Settings
 
 if TYPE_CHECKING:
     from phireside.models.catalog import Catalog, ModelEntry, ModelInfo
 
 app = typer.Typer(help="The models: which there are, download one, what one needs.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="A name from `models list`, hf:owner/repo/file.gguf, or a path to a .gguf.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        help="A name from `models list`, hf:owner/repo/file.gguf, or a path to a .gguf.", autocompletion=model_names
+    ),
+]
 
 _TEMPLATE_LINES, _TEMPLATE_WIDTH = 4, 160
 
 
-@app.command("list")
+@app.command("list", epilog=examples("phireside models list", "phireside models list --json"))
 @reporting_errors()
 def list_models(as_json: Json = False) -> None:
     """Show the known models, the downloaded ones, and those of other programs on this machine."""
     catalog = _catalog()
     entries = catalog.entries()
     if as_json:
-        _print_json([_entry_json(entry) for entry in entries])
+        print_json([_entry_json(entry) for entry in entries])
         return
     rows = [(entry.name, _state(entry), size_text(entry.size), entry.description) for entry in entries]
-    _print_table(("Name", "State", "Size", "Description"), rows)
+    print_table(("Name", "State", "Size", "Description"), rows)
     tell(f"The default, auto, is now {catalog.find('auto').name}. {catalog.advice()}".rstrip())
 
 
-@app.command()
+@app.command(epilog=examples("phireside models pull phi-3", "phireside models pull hf:owner/repo/file.gguf"))
 @reporting_errors()
 def pull(name: Name = "phi-3") -> None:
     """Download a model; goes on where an earlier download broke off."""
@@ -52,14 +66,14 @@ def pull(name: Name = "phi-3") -> None:
     _print_path(entry)
 
 
-@app.command()
+@app.command(epilog=examples("phireside models path starter"))
 @reporting_errors()
 def path(name: Name = "auto") -> None:
     """Check a model's file and print its path."""
     _print_path(_catalog().resolve(name))
 
 
-@app.command()
+@app.command(epilog=examples("phireside models info starter", "phireside models info ./mine.gguf --n-ctx 4096 --json"))
 @reporting_errors()
 def info(
     name: Name = "auto",
@@ -70,12 +84,12 @@ def info(
     """Show what a model is, and whether it fits into memory."""
     about = _catalog(n_ctx=n_ctx, n_gpu_layers=n_gpu_layers).info(name)
     if as_json:
-        _print_json(_info_json(about))
+        print_json(_info_json(about))
     else:
-        _print_table(("", ""), _info_rows(about))
+        print_table(("", ""), _info_rows(about))
 
 
-@app.command()
+@app.command(epilog=examples("phireside models accept ./mine.gguf"))
 @reporting_errors()
 def accept(path: Annotated[str, typer.Argument(help="The file, or the model's name.")]) -> None:
     """Take a model file that you replaced on purpose for the right one."""
@@ -83,9 +97,21 @@ def accept(path: Annotated[str, typer.Argument(help="The file, or the model's na
     tell(f"{entry.path} is accepted, with sha256 {entry.sha256}.")
 
 
+def check_model(name: str, settings: Settings) -> None:
+    """Find out that a model is here before anything is loaded, searched or served; one on a server is not asked.
+
+    Raises:
+        ModelError: it is not here, or damaged.
+    """
+    from phireside.models.catalog import Catalog
+    from phireside.models.load import is_remote
+
+    if not is_remote(name):
+        Catalog(settings).resolve(name)
+
+
 def _catalog(**engine: int | None) -> "Catalog":
     from phireside.models.catalog import Catalog
-    from phireside.settings import Settings
 
     given = {key: value for key, value in engine.items() if value is not None}
     return Catalog(Settings(engine=given) if given else Settings())
@@ -152,34 +178,10 @@ def _template(template: str | None) -> str:
     return "\n".join(line[:_TEMPLATE_WIDTH] for line in lines[:_TEMPLATE_LINES]) + more
 
 
-def _on_terminal(stream: TextIO) -> bool:
-    return stream.isatty()
-
-
-def _print_json(data: object) -> None:
-    print(json.dumps(data, indent=1))
-
-
-def _print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table on a terminal; under a pipe, lines with tabs between the columns. Cells are text, never markup."""
-    if not _on_terminal(sys.stdout):
-        for row in rows:
-            print("\t".join(" ".join(plain(cell).split()) for cell in row))
-        return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(*head, show_header=any(head), box=None)
-    for row in rows:
-        table.add_row(*(Text(plain(cell), overflow="fold") for cell in row))
-    Console().print(table)
-
-
 @contextmanager
 def _progress() -> Iterator[Callable[[int, int], None]]:
     """Shows how far a download is, on stderr: a bar on a terminal, else a line at each tenth."""
-    if not _on_terminal(sys.stderr):
+    if not on_terminal(sys.stderr):
         yield _tenths()
         return
     from rich.console import Console

@@ -4,18 +4,27 @@ Results go to stdout; progress goes to stderr, and only to a terminal.
 """
 
 import errno
-import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from phireside.cli.output import plain, reporting_errors, tell
+from phireside.cli.complete import model_names
+from phireside.cli.output import (
+    STOPPED,
+    Json,
+    examples,
+    in_colour,
+    on_terminal,
+    plain,
+    print_json,
+    reporting_errors,
+    tell,
+)
 from phireside.errors import RequestError, SettingsError
 from phireside.settings import Settings
 
@@ -23,6 +32,11 @@ if TYPE_CHECKING:
     from phireside.agents.scenarios import Case, Options, Outcome
     from phireside.agents.scenarios.run import News, Watch
 
+EXAMPLES = examples(
+    "phireside run scenarios --model scripted",
+    "phireside run scenarios/calculator.yaml --seeds 5 --json",
+    "phireside run scenarios --junit report.xml --html report.html",
+)
 _FAILED = re.compile(r"^(?:FAILED |NOT met:|broke:).*$", re.MULTILINE)
 _NAME_WIDTH, _NEWS_WIDTH = 40, 60
 
@@ -31,10 +45,13 @@ _NAME_WIDTH, _NEWS_WIDTH = 40, 60
 def run(
     paths: Annotated[list[Path] | None, typer.Argument(help="Scenario files, or folders of them.")] = None,
     model: Annotated[
-        str, typer.Option("--model", "-m", help="The model of all: a name, or scripted. Default: each scenario's own.")
+        str,
+        typer.Option(
+            "--model", "-m", help="The model of all; scripted: none. Default: their own.", autocompletion=model_names
+        ),
     ] = "",
     seeds: Annotated[int | None, typer.Option(min=1, help="How many runs of each scenario.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML to this file.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page to this file.")] = None,
     record: Annotated[Path | None, typer.Option(help="Keep what models and tools answer in this folder.")] = None,
@@ -48,7 +65,7 @@ def run(
     from phireside.agents.scenarios import editor_schema, load  # LangChain's agents: not for --help
 
     if schema:
-        print(json.dumps(editor_schema(), indent=2, ensure_ascii=False))
+        print_json(editor_schema())
         return
     if record and replay:
         raise RequestError("--record and --replay exclude each other.", hint="Record first, then replay.")
@@ -75,45 +92,32 @@ def _options(model: str, seeds: int | None, record: Path | None, replay: Path | 
         seeds=seeds,
         cassettes=record or replay,
         tape="record" if record else "replay",
-        approvals=settings.data_dir / "mcp_approved.json",
+        approvals=settings.mcp_approvals,
         watch=watch,
     )
 
 
 def _outcomes(cases: Sequence["Case"], options: "Options") -> list["Outcome"]:
-    from phireside.agents.scenarios import run_cases
+    from phireside.agents.scenarios import known_models, run_cases
+    from phireside.models import Catalog
 
     if not options.replays:  # what is missing is told once, and before anything runs
-        known = {name: _known(name) for name in {options.model_of(case.scenario) for case in cases}}
-        model, default = options.model, options.default_model
-        options = replace(options, model=known.get(model, model), default_model=known.get(default, default))
+        options = known_models(cases, options, Catalog(Settings()))
     try:
         return run_cases(cases, options)
     except KeyboardInterrupt:
         tell("Stopped.")
-        raise typer.Exit(130) from None
-
-
-def _known(name: str) -> str:
-    """The name of a model that can be used; of `auto`, what it stands for now.
-
-    Raises:
-        ModelError: there is no such model here.
-    """
-    from phireside.agents.scenarios.schema import SCRIPTED
-    from phireside.models import Catalog
-
-    if name == SCRIPTED or name.startswith("openai:"):
-        return name
-    entry = Catalog(Settings()).resolve(name)
-    return entry.name if name == "auto" else name
+        raise typer.Exit(STOPPED) from None
 
 
 def _report(outcomes: Sequence["Outcome"], as_json: bool, junit: Path | None, html: Path | None) -> None:
     """Print the results, and write the files."""
     from phireside.agents.scenarios import report
 
-    print(report.as_json(outcomes) if as_json else _coloured(plain(report.as_text(outcomes))))
+    if as_json:
+        print_json(report.as_data(outcomes))
+    else:
+        print(_coloured(plain(report.as_text(outcomes))))
     if junit:
         _write(junit, report.as_junit(outcomes))
     if html:
@@ -122,7 +126,7 @@ def _report(outcomes: Sequence["Outcome"], as_json: bool, junit: Path | None, ht
 
 def _coloured(text: str) -> str:
     """What failed in red, on a terminal."""
-    return _FAILED.sub(lambda found: typer.style(found[0], fg="red"), text) if sys.stdout.isatty() else text
+    return _FAILED.sub(lambda found: typer.style(found[0], fg="red"), text) if in_colour(sys.stdout) else text
 
 
 def _check_writable(path: Path) -> None:
@@ -161,7 +165,7 @@ def _errors_of(path: Path) -> Iterator[None]:
 @contextmanager
 def _progress(names: Sequence[str]) -> Iterator["Watch"]:
     """What happens, in a line for each scenario, on a terminal; nothing elsewhere."""
-    if not sys.stderr.isatty():
+    if not on_terminal(sys.stderr):
         yield lambda *_: None
         return
     from rich.console import Console

@@ -3,13 +3,13 @@
 Results go to stdout. A base that is not there is an error: a search creates none.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from phireside.cli.output import plain, reporting_errors
+from phireside.cli.options import Base
+from phireside.cli.output import Json, examples, plain, print_json, reporting_errors
 from phireside.errors import KnowledgeError
 from phireside.settings import Settings
 
@@ -17,9 +17,13 @@ if TYPE_CHECKING:
     from phireside.retrieval import KnowledgeBase
     from phireside.retrieval.search import Hit
 
+EXAMPLES = examples(
+    'phireside search "notice period" --base letters',
+    'phireside search "error E4711" --base work -k 20 --explain',
+    'phireside search "notice period" --base letters --json',
+)
 _LINES = 4  # of a passage that are shown
 
-Base = Annotated[str, typer.Option("--base", "-b", help="Name of the base.")]
 Reranker = Annotated[str, typer.Option(help="A cross-encoder's name or folder, late:MODEL, or chat:MODEL.")]
 
 
@@ -36,7 +40,7 @@ def search(
     diversity: Annotated[float, typer.Option(min=0, max=1, help="0: best first; 1: as unlike as can be.")] = 0.0,
     neighbours: Annotated[int, typer.Option(min=0, help="Chunks before and after a passage to show with it.")] = 0,
     explain: Annotated[bool, typer.Option("--explain", help="Show each stage's rank and score.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Search a base of documents. Nothing found is an answer too: exit code 0, and no passage."""
     if not query.strip():
@@ -59,7 +63,7 @@ def search(
     finally:
         opened.close()
     if as_json:
-        print(json.dumps([_as_data(hit) for hit in hits], indent=2, ensure_ascii=False))
+        print_json([_as_data(hit) for hit in hits])
     else:
         print(plain("\n\n".join(_as_text(at, hit, explain) for at, hit in enumerate(hits, 1)) or "Nothing found."))
 
@@ -76,13 +80,20 @@ def open_base(name: str) -> "KnowledgeBase":
         KnowledgeError: there is none.
     """
     from phireside.cli.embedding import embedding_model
-    from phireside.retrieval import KnowledgeBase, base_names
+    from phireside.retrieval import KnowledgeBase
 
     settings = Settings()
+    check_base(name, settings)
+    return KnowledgeBase.named(name, settings.bases_dir, embedding_model(settings.embeddings))
+
+
+def check_base(name: str, settings: Settings) -> None:
+    """Raises KnowledgeError if there is no base of that name."""
+    from phireside.retrieval import base_names
+
     if name not in (names := base_names(settings.bases_dir)):
         known = ", ".join(names) or "none"
-        raise KnowledgeError(f"There is no base {name!r}; there are: {known}.", hint="phireside index makes one.")
-    return KnowledgeBase.named(name, settings.bases_dir, embedding_model(settings.embeddings))
+        raise KnowledgeError(f"There is no base {name!r}; there are: {known}.", hint="`phireside index` makes one.")
 
 
 def _as_data(hit: "Hit") -> dict[str, Any]:

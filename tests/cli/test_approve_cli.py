@@ -44,6 +44,13 @@ def test_where_nobody_can_answer_nothing_is_approved_and_the_command_fails(appro
     assert "Nobody can answer" in ended.stderr
 
 
+def test_without_a_file_it_is_that_of_the_settings(approve: Approve, settings: Settings, tmp_path: Path) -> None:
+    settings.data_dir.mkdir(exist_ok=True)
+    settings.mcp_file.symlink_to(servers_file(tmp_path, notes=program()))
+    named, unnamed = approve("y\n" * 50), CliRunner().invoke(app, ["approve"])
+    assert (unnamed.exit_code, unnamed.stdout) == (0, named.stdout)
+
+
 def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
     told = CliRunner().invoke(app, ["approve", str(tmp_path / "none.json")])
     assert told.exit_code == 1

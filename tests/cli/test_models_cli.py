@@ -73,7 +73,7 @@ def test_list_as_json(models_dir: Path, tiny_phi3: Path) -> None:
 
 def test_list_on_a_terminal_is_a_table(models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (models_dir / "[red]x.gguf").write_text("<html>")
-    monkeypatch.setattr("phireside.cli.models._on_terminal", lambda stream: True)
+    monkeypatch.setattr("phireside.cli.output.on_terminal", lambda stream: True)
     result = run("list")
     assert re.search(r"Name +State +Size +Description", result.stdout)
     assert "[red]x" in result.stdout
@@ -164,7 +164,7 @@ def test_pull_on_a_terminal_shows_a_bar(
     models_dir: Path, usual_hub: Hub, tiny_phi3: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usual_hub.body = tiny_phi3.read_bytes()
-    monkeypatch.setattr("phireside.cli.models._on_terminal", lambda stream: True)
+    monkeypatch.setattr("phireside.cli.models.on_terminal", lambda stream: True)
     assert "8.9/8.9 MB" in run("pull", "phi-3").stderr
 
 
