@@ -1,4 +1,4 @@
-"""What `streamlit run` starts: the chat, served with headers that let its pages load nothing from anywhere else.
+"""What `streamlit run` starts: the pages and the API, served with headers that let pages load nothing from elsewhere.
 
 The text of a model is data. Even if some of it came to be read as markup, the browser would not fetch from another
 host. The pages themselves are in `main.py`.
@@ -7,24 +7,42 @@ host. The pages themselves are in `main.py`.
 import asyncio
 import base64
 import hashlib
+import os
 import re
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib import import_module
 from pathlib import Path
 
 import streamlit
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.starlette import App
 
-from phireside.ui.services import close_services
+from phireside.api.routes import routes
+from phireside.errors import SettingsError
+from phireside.settings import Settings
+from phireside.ui.login_file import reach
+
+STREAMLITS = (Path(streamlit.__file__).with_name("static") / "index.html").read_text("utf-8")
+# Told where the server is: opened at /memory, it would look for it below that address first, and wait after that.
+PAGE = STREAMLITS.replace("<script>", "<script>window.__streamlit = { BACKEND_BASE_URL: location.origin }\n", 1)
+PAGES = ("", "knowledge", "memory", "chains", "scenarios", "evaluate", "models", "settings")
+
+
+async def page(_request: Request) -> HTMLResponse:
+    """The page that draws all pages."""
+    return HTMLResponse(PAGE, headers={"cache-control": "no-cache"})
 
 
 def _own_scripts() -> str:
-    """The hashes of the scripts inside Streamlit's page, as the policy wants them; no other inline script runs."""
-    page = Path(streamlit.__file__).with_name("static") / "index.html"
-    scripts = re.findall(r"<script>(.*?)</script>", page.read_text("utf-8"), re.DOTALL)
+    """The hashes of the scripts inside the page, as the policy wants them; no other inline script runs."""
+    scripts = re.findall(r"<script>(.*?)</script>", PAGE + STREAMLITS, re.DOTALL)  # Streamlit answers other addresses
     hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
     return " ".join(f"'sha256-{value}'" for value in hashes)
 
@@ -61,11 +79,45 @@ class SafeHeaders:
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
 
 
+_SHORTEST_KEY = 16  # characters, as for `phireside serve` where others than this machine can try
+
+
 @asynccontextmanager
 async def lifespan(_app: App) -> AsyncIterator[None]:
-    """Close the store and the models when the server ends."""
+    """Import the chat page while the browser loads Streamlit's; at the end, close the store and the models."""
+    threading.Thread(target=import_module, args=("phireside.ui.chat_page",), name="importing", daemon=True).start()
     yield
-    await asyncio.to_thread(close_services)
+    await asyncio.to_thread(_close)
 
 
-app = App(Path(__file__).with_name("main.py"), lifespan=lifespan, middleware=[Middleware(SafeHeaders)])
+def _close() -> None:
+    from phireside.ui.services import close_services  # heavy: LangChain, SQLAlchemy
+
+    close_services()
+
+
+def api_routes(key: str) -> list[BaseRoute]:
+    """The API beside the pages. Where there is a login it needs a long key, as it serves the common data to anybody.
+
+    Args:
+        key: that programs must send; empty = none.
+    """
+    try:
+        settings = Settings()
+        if settings.login.secrets is None:
+            return routes(settings, key=key)
+        is_hard = len(key) >= _SHORTEST_KEY
+        return routes(settings, key=key, names=(reach(settings.login).host,)) if is_hard else []
+    except SettingsError:
+        return []  # the page says it
+
+
+app = App(
+    Path(__file__).with_name("main.py"),
+    lifespan=lifespan,
+    middleware=[Middleware(SafeHeaders)],
+    routes=[
+        *api_routes(os.environ.get("PHIRESIDE_API_KEY", "")),
+        *(Route(f"/{name}", page) for name in PAGES),
+    ],
+)

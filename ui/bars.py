@@ -1,9 +1,10 @@
 """Probabilities as bars: labels are data, drawn by Vega as text. Knows nothing of what they are probabilities of."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import altair as alt
+if TYPE_CHECKING:
+    import altair as alt
 
 KEPT, REMOVED = "#d9622b", "#9c8a79"
 _BAR = 26  # pixels, for each
@@ -19,12 +20,12 @@ def share(probability: float) -> str:
     return "< 0.1 %" if 0 < probability < 0.001 else f"{probability:.1%}".replace("%", " %")
 
 
-def bars(probabilities: Mapping[str, float]) -> alt.LayerChart:
+def bars(probabilities: Mapping[str, float]) -> "alt.LayerChart":
     """One bar for each label, in their order."""
     return _chart([{"label": label, "now": p, "own": 0, "kept": True} for label, p in probabilities.items()])
 
 
-def stage_bars(labels: Sequence[str], own: Sequence[float], now: Sequence[float]) -> alt.LayerChart:
+def stage_bars(labels: Sequence[str], own: Sequence[float], now: Sequence[float]) -> "alt.LayerChart":
     """Bars for what a stage leaves of each token, before a pale one for what the model itself gave it."""
     rows: list[dict[str, Any]] = []
     for number, (label, before, after) in enumerate(zip(labels, own, now, strict=True)):
@@ -33,7 +34,9 @@ def stage_bars(labels: Sequence[str], own: Sequence[float], now: Sequence[float]
     return _chart(rows)
 
 
-def _chart(rows: list[dict[str, Any]]) -> alt.LayerChart:
+def _chart(rows: list[dict[str, Any]]) -> "alt.LayerChart":
+    import altair as alt  # a second that the gallery of chains would wait for
+
     for row in rows:
         row["end"] = max(row["now"], row["own"])
         row["text"] = share(row["now"]) if row["kept"] else "removed"

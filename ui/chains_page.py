@@ -1,26 +1,22 @@
 """The chains page: a gallery of all chains, and for each its input, its prompts, its graph and all of its results."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import streamlit as st
 from langchain_core.runnables import Runnable
 from streamlit.runtime.scriptrunner import StopException
 
 from phireside.chains import Entry, gallery, prompts_text
-from phireside.errors import PhiresideError
 from phireside.models import load_chat_model
 from phireside.ui import composer, history, sampling_view
 from phireside.ui.chain_form import ask_input, ask_prompts
 from phireside.ui.chain_results import cost_line, cost_of, show_result
 from phireside.ui.graph import dot, field_names
-from phireside.ui.messages import show_error
+from phireside.ui.messages import guarded, show_error
 from phireside.ui.running import Running
 from phireside.ui.safe_text import literal
 from phireside.ui.services import Services, services
-
-T = TypeVar("T")
 
 SAMPLING = "sampling"  # the name of the view that is no chain
 PATIENCE = 0.3  # seconds from one drawing to the next: the processor belongs to llama.cpp, and a click is noticed then
@@ -94,7 +90,7 @@ def _chain(parts: Services, entry: Entry) -> None:
     run = runs.get(entry.name)
     form, buttons, results, details = (st.container() for _ in range(4))
     with details, st.container(gap="small"):
-        chain = _guarded(_made, parts, entry)
+        chain = guarded(_made, parts, entry)
     with form:
         given = ask_input(entry.example, f"input-{entry.name}")
     with buttons:
@@ -105,15 +101,6 @@ def _chain(parts: Services, entry: Entry) -> None:
     if run is not None:
         with results:
             _follow(run)
-
-
-def _guarded(function: Callable[..., T], *args: Any) -> T | None:
-    """What a function gives; or None, its error being shown where it belongs."""
-    try:
-        return function(*args)
-    except PhiresideError as error:
-        show_error(error)
-        return None
 
 
 def _made(parts: Services, entry: Entry) -> Runnable[Any, Any]:

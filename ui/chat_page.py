@@ -1,20 +1,38 @@
 """The chat page: wires the open conversation, the sidebar, the composer and the running answer together."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import streamlit as st
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.messages import BaseMessage, HumanMessage
+from streamlit.elements.widgets.chat import ChatInputValue
 
+from phireside.agents.assistant import Uses, answerer
 from phireside.chains import Turn
 from phireside.errors import ConversationNotFoundError, PhiresideError, TurnRunningError
 from phireside.memory import Conversation, default_title, memory_named
 from phireside.models import load_chat_model
-from phireside.ui import composer, history
-from phireside.ui.messages import bubble, icon_button, show_copy, show_error, show_facts, show_text
+from phireside.models.load import is_remote
+from phireside.retrieval import KINDS
+from phireside.retrieval.loading import label
+from phireside.ui import attachments, composer, history
+from phireside.ui.attachments import Attached
+from phireside.ui.chat_messages import (
+    Ask,
+    Failure,
+    ask_soon,
+    kept_here,
+    key_of,
+    open_bubbles,
+    show_failure,
+    show_message,
+)
+from phireside.ui.choices import Choices, chat_base
+from phireside.ui.knowledge_parts import desk
+from phireside.ui.messages import is_told, show_error, show_trouble
+from phireside.ui.safe_text import literal
 from phireside.ui.services import Services, services
-from phireside.ui.streaming import watch
+from phireside.ui.streaming import watch, watch_files
 
 EXAMPLES = {
     "Explain why the sky is blue": ":material/school:",
@@ -22,44 +40,41 @@ EXAMPLES = {
     "Give me five ideas for a rainy Sunday": ":material/lightbulb:",
     "Write a Python function that counts the words of a text": ":material/code:",
 }
-WELCOME_PARTS = 5  # places that _welcome takes, or a failure
 SHOWN_MESSAGES = 40  # of a long conversation, until more are asked for
-
-
-@dataclass(frozen=True)
-class Ask:
-    """A message to be sent. `at`: the position of the user message that it replaces; None = at the end."""
-
-    text: str
-    at: int | None = None
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A message that got no answer, and why; error None = stopped before the first word."""
-
-    ask: Ask
-    error: PhiresideError | None
-    text: str = ""  # of an answer that could not be finished or saved
 
 
 def show() -> None:
     """Draw the page, send what was typed, and follow the answer."""
     parts = services()
     conversation = _opened(parts)
-    turn = _running(parts, conversation)
-    typed = st.chat_input("Write a message", key="typed", submit_mode="disable", disabled=turn is not None)
-    ask: Ask | None = Ask(typed) if typed else st.session_state.pop("ask", None)
-    if ask and turn is None:
-        conversation, turn = _send(parts, conversation, ask)
+    show_trouble()
+    turn, files = _running(parts, conversation)
+    busy = turn is not None or files is not None
+    typed = st.chat_input(
+        "Write a message",
+        key="typed",
+        submit_mode="disable",
+        disabled=busy,
+        accept_file="multiple",
+        file_type=sorted(KINDS),
+    )
+    ask = _typed(typed) if typed is not None else st.session_state.pop("ask", None)
+    if ask and not busy:
+        conversation, turn, files = _send(parts, conversation, ask)
     elif ask:  # another page asked meanwhile: this one's text waits until that is answered
-        busy = TurnRunningError("Another page was asking something just then.", hint="Send it again.")
-        _kept("failures")[_key(conversation)] = Failure(ask, busy)
+        error = TurnRunningError("Another page was asking something just then.", hint="Send it again.")
+        kept_here("failures")[key_of(conversation)] = Failure(ask, error)
     messages = parts.store.messages(conversation.id) if conversation else []
     history.show(parts, conversation, messages)
+    stop = turn.stop if turn is not None else files.work.stop if files is not None else None
     with st.bottom:
-        composer.show(parts, conversation, messages, turn)
-    _show_conversation(parts, conversation, messages, turn)
+        composer.show(parts, conversation, messages, stop)
+    _show_conversation(parts, conversation, messages, turn, files)
+
+
+def _typed(value: ChatInputValue) -> Ask:
+    """What was typed, with the files that were dropped."""
+    return Ask(value.text or "", files=tuple((file.name, file.getvalue()) for file in value.files))
 
 
 def _opened(parts: Services) -> Conversation | None:
@@ -75,85 +90,132 @@ def _opened(parts: Services) -> Conversation | None:
         return None
 
 
-def _running(parts: Services, conversation: Conversation | None) -> Turn | None:
-    """The turn that is on its way in the open conversation, whoever began it."""
+def _running(parts: Services, conversation: Conversation | None) -> tuple[Turn | None, Attached | None]:
+    """The turn that is on its way in the open conversation, or the files before it, whoever began them."""
     if conversation is None:
-        return None
-    turn: Turn | None = parts.chat.running(conversation.id) or _kept("turns").get(conversation.id)
+        return None, None
+    if done := attachments.take(conversation.id):
+        _settle_files(conversation.id, done)
+    files = attachments.attached(conversation.id)
+    turn: Turn | None = parts.chat.running(conversation.id) or kept_here("turns").get(conversation.id)
     if turn is not None and turn.ended:
         _settle(turn)
-        return None
-    return turn
+        turn = None
+    return turn, files
 
 
 def _settle(turn: Turn) -> None:
     """Keep what the store does not know of a turn: that it failed."""
-    _kept("turns").pop(turn.conversation_id, None)
+    kept_here("turns").pop(turn.conversation_id, None)
     if turn.answer is None:
-        _kept("failures")[turn.conversation_id] = Failure(Ask(turn.question.text, turn.at), turn.error, turn.text)
+        kept_here("failures")[turn.conversation_id] = Failure(Ask(turn.question.text, turn.at), turn.error, turn.text)
 
 
-def _send(parts: Services, conversation: Conversation | None, ask: Ask) -> tuple[Conversation | None, Turn | None]:
-    """Begin a turn, in a new conversation if none is open. What went wrong is shown; the text is not lost."""
+def _settle_files(conversation_id: str, files: Attached) -> None:
+    """Keep what is known of files only here: that they could not be read, or the turn that they began."""
+    work = files.work
+    if work.error or work.stopped:
+        kept_here("failures")[conversation_id] = Failure(Ask(files.text), work.error)
+    elif files.turn is not None:
+        kept_here("turns")[conversation_id] = files.turn
+    kept_here("notices")[conversation_id] = [
+        *([f":material/attach_file: {literal(work.result)}. Ask about it."] if work.result and not files.text else []),
+        *(f":material/warning: {literal(str(error))}" for _, error in work.failed),
+    ]
+
+
+def _send(
+    parts: Services, conversation: Conversation | None, ask: Ask
+) -> tuple[Conversation | None, Turn | None, Attached | None]:
+    """Begin a turn, or the reading of its files, in a new conversation if none is open.
+
+    What went wrong is shown; the text is not lost.
+    """
     choices = composer.current_choices(conversation)
-    _kept("failures").pop(_key(conversation), None)
+    for name in ("failures", "notices"):
+        kept_here(name).pop(key_of(conversation), None)
     try:
-        memory = memory_named(choices.memory or parts.settings.memory)
-        model = load_chat_model(choices.model or parts.settings.model, parts.settings, **choices.sampling)
+        how = _how(parts, choices)
         if conversation is None:
-            conversation = parts.store.create(default_title([HumanMessage(ask.text)]), **choices.model_dump())
+            title = default_title([HumanMessage(ask.text)]) or label(ask.files[0][0])
+            conversation = parts.store.create(title, **choices.model_dump())
             st.session_state.pop("draft", None)
             history.open_chat(conversation.id)
-        system = choices.system or parts.settings.system_prompt
-        seen = _kept("seen").get(conversation.id)
-        turn = parts.chat.send(
-            conversation.id, ask.text, model=model, system=system, at=ask.at, seen=seen, memory=memory
-        )
-        _kept("turns")[conversation.id] = turn
-        return conversation, turn
+        seen = kept_here("seen").get(conversation.id)
+        if ask.files:
+            then = partial(_ask_about_files, parts, conversation.id, ask.text)
+            files = attachments.attach(desk(), parts.settings, conversation.id, ask.files, ask.text, then)
+            return conversation, None, files
+        turn = parts.chat.send(conversation.id, ask.text, at=ask.at, seen=seen, **how)
+        kept_here("turns")[conversation.id] = turn
+        return conversation, turn, None
     except PhiresideError as error:
-        _kept("failures")[_key(conversation)] = Failure(ask, error)
-        return conversation, None
+        kept_here("failures")[key_of(conversation)] = Failure(ask, error)
+        return conversation, None, None
+
+
+def _how(parts: Services, choices: Choices) -> dict[str, Any]:
+    """The arguments of `Chat.send` that the choices say: who answers, and what it is told."""
+    settings = parts.settings
+    model = load_chat_model(choices.model or settings.model, settings, **choices.sampling)
+    return {
+        "model": model,
+        "system": choices.system or settings.system_prompt,
+        "memory": memory_named(choices.memory or settings.memory),
+        "answerer": answerer(model, settings, Uses(choices.base, choices.tools)),
+    }
+
+
+def _ask_about_files(parts: Services, conversation_id: str, text: str) -> Turn | None:
+    """Switch the files of a chat on, and ask. Touches no session: its page may be gone."""
+    parts.store.set_options(conversation_id, base=chat_base(conversation_id))
+    if not text.strip():
+        return None
+    choices = composer.current_choices(parts.store.get(conversation_id))
+    return parts.chat.send(conversation_id, text, **_how(parts, choices))
 
 
 def _show_conversation(
-    parts: Services, conversation: Conversation | None, messages: list[BaseMessage], turn: Turn | None
+    parts: Services,
+    conversation: Conversation | None,
+    messages: list[BaseMessage],
+    turn: Turn | None,
+    files: Attached | None,
 ) -> None:
-    _kept("seen")[_key(conversation)] = len(messages)
-    failure: Failure | None = _kept("failures").get(_key(conversation))
-    if not (messages or turn or failure):
+    kept_here("seen")[key_of(conversation)] = len(messages)
+    failure: Failure | None = kept_here("failures").get(key_of(conversation))
+    notices: list[str] = kept_here("notices").get(key_of(conversation), [])
+    if not (messages or turn or files or failure or notices):
         _welcome(parts, conversation)
     end = len(messages) if turn is None or turn.at is None else turn.at
     start = 0 if st.session_state.get("all_messages") else max(0, end - SHOWN_MESSAGES)
     if start:
         st.button(f"Show the {start} messages before", key="show-all", on_click=_show_all, type="tertiary")
     for position in range(start, end):
-        _show_message(messages, position, busy=turn is not None)
+        if is_told(messages[position]):
+            show_message(parts, conversation, messages, position, busy=bool(turn or files))
+    for notice in notices:
+        st.caption(notice)
     if turn is not None:
         _show_turn(turn, len(messages) - end)
+    elif files is not None:
+        _show_files(files)
     elif failure is not None:
-        _show_failure(conversation, failure)
+        show_failure(conversation, failure)
 
 
 def _show_turn(turn: Turn, replaced: int) -> None:
-    """Draw a question and its answer while it is written, then the page anew from the store.
-
-    Streamlit leaves what stood in a place, faded, until the end of the run or until something else is put there. So all
-    places that the replaced messages, or the welcome, had are emptied first.
-    """
-    with bubble("human"):
-        with st.container():
-            show_text(turn.question)
-        st.empty()
-    with bubble("ai"):
-        place = st.container()
-        st.empty()
-        st.empty()
-    for _ in range(replaced + WELCOME_PARTS):
-        st.empty()
-    with place:
+    """Draw a question and its answer while it is written, then the page anew from the store."""
+    with open_bubbles(turn.question, replaced):
         watch(turn)
     _settle(turn)
+    st.rerun()
+
+
+def _show_files(files: Attached) -> None:
+    """Draw a question and how far the files are that come with it, until they are read."""
+    with open_bubbles(HumanMessage(files.text), 0, files.names):
+        watch_files(files)
     st.rerun()
 
 
@@ -162,91 +224,13 @@ def _welcome(parts: Services, conversation: Conversation | None) -> None:
     choices = composer.current_choices(conversation)
     st.header("What shall we talk about?", anchor=False)
     name = choices.model or parts.settings.model
-    if not composer.is_remote(name):
+    if not is_remote(name):
         st.markdown("A small language model, on this machine alone. Nothing that you write leaves it.")
     st.caption(composer.using(parts, name))
     with st.container(key="examples"):
         for number, (text, icon) in enumerate(EXAMPLES.items()):
-            st.button(text, icon=icon, key=f"example-{number}", on_click=_ask, args=(Ask(text),), width="stretch")
-
-
-def _show_message(messages: list[BaseMessage], position: int, *, busy: bool) -> None:
-    """Draw a message in three parts, which `_show_turn` has too: its text, facts, buttons."""
-    message = messages[position]
-    with bubble(message.type):
-        with st.container():
-            if st.session_state.get("editing") == position and not busy:
-                _form(message.text, position, f"edit-{position}", "Cancel", _edit, None)
-                return
-            show_text(message)
-        if isinstance(message, AIMessage):
-            show_facts(message, f"facts-{position}")
-        with st.container(horizontal=True, gap="small", key=f"actions-{position}"):
-            show_copy(message.text, f"copy-{position}")
-            if busy:
-                return
-            if message.type == "human":
-                icon_button("edit", "Edit", f"edit-{position}", _edit, position)
-            elif position == len(messages) - 1 and (asked := _question(messages)) is not None:
-                again = Ask(messages[asked].text, asked)
-                icon_button("refresh", "Answer again", f"again-{position}", _ask, again)
-
-
-def _question(messages: list[BaseMessage]) -> int | None:
-    """The position of the last message of the person."""
-    return next((i for i in reversed(range(len(messages))) if messages[i].type == "human"), None)
-
-
-def _show_failure(conversation: Conversation | None, failure: Failure) -> None:
-    if failure.text:
-        with bubble("ai"):
-            show_text(AIMessage(failure.text))
-            st.caption(":material/warning: Not saved.")
-    with bubble("human"):
-        if failure.error is None:
-            st.caption(":material/stop_circle: Stopped before the first word.")
-        else:
-            show_error(failure.error)
-        key = _key(conversation)
-        _form(failure.ask.text, failure.ask.at, f"failed-{key}", "Discard", _discard, key)
-
-
-def _discard(key: str) -> None:
-    _kept("failures").pop(key, None)
-
-
-def _form(text: str, at: int | None, key: str, cancel: str, on_cancel: Callable[..., None], argument: object) -> None:
-    """An input box with a message to change and send (again)."""
-    with st.form(key, border=False):
-        st.text_area("Your message", text, key=f"{key}-text", label_visibility="collapsed", height="content")
-        with st.container(horizontal=True, gap="small"):
-            st.form_submit_button("Send", type="primary", key=f"{key}-send", on_click=_resend, args=(f"{key}-text", at))
-            st.form_submit_button(cancel, key=f"{key}-cancel", on_click=on_cancel, args=(argument,))
-
-
-def _resend(key: str, at: int | None) -> None:
-    if st.session_state[key].strip():
-        _ask(Ask(st.session_state[key], at))
-
-
-def _ask(ask: Ask) -> None:
-    st.session_state["ask"] = ask
-    st.session_state.pop("editing", None)
-
-
-def _edit(position: int | None) -> None:
-    st.session_state["editing"] = position
+            st.button(text, icon=icon, key=f"example-{number}", on_click=ask_soon, args=(Ask(text),), width="stretch")
 
 
 def _show_all() -> None:
     st.session_state["all_messages"] = True
-
-
-def _kept(name: str) -> dict[str, Any]:
-    """What this browser session keeps for each conversation: its turns, failures and number of messages seen."""
-    kept: dict[str, Any] = st.session_state.setdefault(name, {})
-    return kept
-
-
-def _key(conversation: Conversation | None) -> str:
-    return conversation.id if conversation else composer.NEW

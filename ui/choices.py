@@ -1,4 +1,4 @@
-"""What a person chooses for one conversation: model, system prompt, sampling, memory. Does not import Streamlit.
+"""What a person chooses for one conversation: model, sampling, memory, documents, tools. Does not import Streamlit.
 
 Kept in `Conversation.options`, so that a conversation goes on as it was left.
 """
@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from phireside.memory import MEMORIES
 from phireside.models.sampling import CHAT_REPEAT_PENALTY, PRESETS
+from phireside.tools.named import TOOLS
+
+CHAT_BASE = "chat-"  # begins the name of the base that has the files of one conversation
 
 
 class Choices(BaseModel):
@@ -27,6 +30,8 @@ class Choices(BaseModel):
     max_tokens: int = Field(512, ge=16, le=32_768)
     seed: int | None = Field(None, ge=0, lt=2**32)
     memory: str = Field("", description="One of MEMORIES; empty = the settings' memory.")
+    base: str = Field("", description="Name of the base of documents that is searched; empty = none.")
+    tools: tuple[str, ...] = Field((), description="Names of TOOLS; without knowledge, which the base brings along.")
 
     @field_validator("memory")
     @classmethod
@@ -35,10 +40,16 @@ class Choices(BaseModel):
             raise ValueError(f"not one of {', '.join(MEMORIES)}")
         return name
 
+    @field_validator("tools")
+    @classmethod
+    def _there(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Those that there are, in their order: one that another version had is not asked for."""
+        return tuple(name for name in TOOLS if name in names and name != "knowledge")
+
     @property
     def sampling(self) -> dict[str, Any]:
         """The arguments of `load_chat_model` beside the name and the settings."""
-        return self.model_dump(exclude={"model", "system", "memory"})
+        return self.model_dump(exclude={"model", "system", "memory", "base", "tools"})
 
     @property
     def style(self) -> str:
@@ -54,3 +65,8 @@ def read_choices(options: Mapping[str, Any]) -> Choices:
     except ValidationError as error:
         bad = {problem["loc"][0] for problem in error.errors(include_url=False)}
         return Choices.model_validate({name: value for name, value in options.items() if name not in bad})
+
+
+def chat_base(conversation_id: str) -> str:
+    """The name of the base that has the files of a conversation."""
+    return f"{CHAT_BASE}{conversation_id}"

@@ -9,12 +9,12 @@ from typing import Any
 import streamlit as st
 from langchain_core.messages import BaseMessage
 
-from phireside.chains import Turn
 from phireside.errors import ModelDamagedError, PhiresideError
 from phireside.memory import Conversation
 from phireside.models import Catalog, ModelEntry
+from phireside.models.load import is_remote
 from phireside.models.sampling import PRESETS, settings_of
-from phireside.ui import chat_memory
+from phireside.ui import chat_memory, uses
 from phireside.ui.choices import Choices, read_choices
 from phireside.ui.safe_text import literal
 from phireside.ui.services import Services
@@ -31,9 +31,12 @@ def current_choices(conversation: Conversation | None) -> Choices:
 
 
 def show(
-    services: Services, conversation: Conversation | None, messages: Sequence[BaseMessage], turn: Turn | None
+    services: Services,
+    conversation: Conversation | None,
+    messages: Sequence[BaseMessage],
+    stop: Callable[[], None] | None,
 ) -> None:
-    """Draw the model, style and memory buttons, and Stop while an answer is on its way."""
+    """Draw the buttons for model, style, memory, documents and tools, and Stop while there is something to stop."""
     choices = current_choices(conversation)
     name = choices.model or services.settings.model
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="composer"):
@@ -58,9 +61,10 @@ def show(
             on_change="rerun",  # a summary is written in the background: opening it shows the newest
         ):
             chat_memory.show(services, conversation, messages, kind, *_field("memory", services, conversation))
-        if turn is not None:
+        uses.show(services.settings, conversation, choices, lambda changed: _keep(services, conversation, changed))
+        if stop is not None:
             st.space("stretch")
-            st.button("Stop", icon=":material/stop_circle:", key="stop", on_click=turn.stop, shortcut="Esc")
+            st.button("Stop", icon=":material/stop_circle:", key="stop", on_click=stop, shortcut="Esc")
 
 
 def using(services: Services, name: str) -> str:
@@ -73,11 +77,6 @@ def using(services: Services, name: str) -> str:
         return f":material/warning: {literal(error.message)} {literal(error.hint)}"
     line = f"**{literal(entry.name)}** answers: {literal(entry.description)}"
     return f"{line}. {services.catalog.advice()}" if name == "auto" else line
-
-
-def is_remote(name: str) -> bool:
-    """True if a server answers, and what is written leaves this process."""
-    return name.startswith("openai:")
 
 
 def _short_name(services: Services, name: str) -> str:

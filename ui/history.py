@@ -13,7 +13,9 @@ from streamlit.navigation.page import Page
 from phireside.agents.scenarios import as_scenario
 from phireside.memory import Conversation, ConversationStore
 from phireside.models import forget_state
+from phireside.ui.attachments import forget_files
 from phireside.ui.choices import read_choices
+from phireside.ui.knowledge_parts import desk
 from phireside.ui.safe_text import literal
 from phireside.ui.services import Services
 
@@ -92,7 +94,9 @@ def _row(services: Services, conversation: Conversation, messages: Sequence[Base
         return
     with st.container(horizontal=True, wrap=False, gap="xsmall", vertical_alignment="center", key="chats-open"):
         st.button(title, key=f"opened-{conversation.id}", icon=":material/chat_bubble:", width="stretch")
-        with st.popover("", icon=":material/more_horiz:", type="tertiary", help="Rename, export, delete", key="more"):
+        with st.popover(
+            "More", icon=":material/more_horiz:", type="tertiary", help="Rename, export, delete", key="more"
+        ):
             _menu(services, conversation, messages)
 
 
@@ -125,7 +129,7 @@ def _menu(services: Services, conversation: Conversation, messages: Sequence[Bas
         return
     st.caption("This cannot be undone.")
     with st.container(horizontal=True, gap="small"):
-        st.button("Delete", key="delete-yes", type="primary", on_click=_delete, args=(services, conversation.id))
+        st.button("Delete", key="delete-yes", type="primary", on_click=_delete, args=(services, conversation))
         st.button("Keep", key="delete-no", on_click=_ask_delete, args=(None,))
 
 
@@ -145,11 +149,12 @@ def _ask_delete(conversation_id: str | None) -> None:
     st.session_state["deleting"] = conversation_id
 
 
-def _delete(services: Services, conversation_id: str) -> None:
-    if turn := services.chat.running(conversation_id):
+def _delete(services: Services, conversation: Conversation) -> None:
+    if turn := services.chat.running(conversation.id):
         turn.stop()
-    services.store.delete(conversation_id)
-    forget_state(conversation_id, services.settings.state_dir)
+    services.store.delete(conversation.id)
+    forget_state(conversation.id, services.settings.state_dir)
+    forget_files(desk(), services.settings, services.store, conversation)
     open_chat(None)
 
 

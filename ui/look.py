@@ -20,6 +20,8 @@ STYLE = """<style>
 .block-container { padding-top: 4.25rem; padding-bottom: 1rem; }
 /* Streamlit hides the names of icon buttons far below; without this, a focus there scrolls the whole app away. */
 .block-container { position: relative; }
+/* The closed sidebar of a phone is not walked through with Tab, unseen. */
+[data-testid="stSidebar"][data-collapsed="true"] { visibility: hidden; }
 [data-testid="stBottomBlockContainer"] { padding-top: .5rem; padding-bottom: .75rem; }
 [data-testid="stBottomBlockContainer"] > div { gap: .25rem; }
 [data-testid="stStatusWidget"] { display: none; }
@@ -31,11 +33,31 @@ STYLE = """<style>
 [data-testid="stChatMessageAvatarCustom"] {
   background: transparent; border-color: color-mix(in srgb, currentColor 20%, transparent);
 }
+/* Streamlit's own are too pale to be read by everybody (WCAG 2.2, 1.4.3). */
+[data-testid="stCaptionContainer"] { opacity: .85; }
+[data-testid="stPopoverButton"][aria-expanded="true"] { color: inherit; border-color: currentColor; }
+:is(button[data-variant], [role="tab"])[data-selected], [data-testid="stSliderThumbValue"],
+:is([data-testid="stBaseButton-secondary"], [data-testid="stBaseButton-tertiary"]):is(:hover, :focus-visible) {
+  color: color-mix(in srgb, #bc5822 60%, currentColor) !important;
+}
+/* The marks of what can be chosen, too (1.4.11); and no name of one is bold, as a screen reader would say asterisks. */
+[data-testid="stCheckbox"] label:not([data-selected]) > div:empty,
+[data-testid="stRadioOption"]:not([data-selected]) > div > div:first-child {
+  border-color: color-mix(in srgb, currentColor 60%, transparent);
+}
+[class*="st-key-choose-"] p { font-weight: 600; }
+[data-testid="stCode"] code .token[class] { color: color-mix(in srgb, var(--hue, currentColor) 50%, currentColor); }
+[data-testid="stCode"] .token:is(.keyword, .tag, .function, .class-name, .selector) { --hue: #1c83e1; }
+[data-testid="stCode"] .token:is(.string, .char, .attr-value, .boolean, .constant, .symbol) { --hue: #09ab3b; }
+[data-testid="stCode"] .token:is(.property, .attr-name, .variable, .number, .regex) { --hue: #00a4d4; }
+[data-testid="stCode"] .token:is(.operator, .entity, .decorator, .atrule) { --hue: #ff8700; }
+[data-testid="stCode"] .token:is(.important, .deleted) { --hue: #ff2b2b; }
 /* The buttons under a message keep in the background, and have no arrows. */
 [class*="st-key-actions-"] { opacity: .6; transition: opacity .15s; }
 [class*="st-key-actions-"]:is(:hover, :focus-within) { opacity: 1; }
-:is([class*="st-key-actions-"], .st-key-chats-open) [data-testid="stPopoverButton"] div[aria-hidden="true"] {
-  display: none;
+:is([class*="st-key-actions-"], .st-key-chats-open, .st-key-base-more) [data-testid="stPopoverButton"] {
+  div[aria-hidden="true"] { display: none; }
+  p { position: absolute; width: 1px; overflow: hidden; clip-path: inset(50%); }
 }
 /* Lists of buttons read as lists. */
 :is([class*="st-key-chats-"], .st-key-examples) button :is(div, span) { justify-content: flex-start; }
@@ -51,9 +73,26 @@ STYLE = """<style>
   white-space: nowrap; overflow: hidden; text-overflow: ellipsis; text-decoration: underline;
   text-decoration-color: color-mix(in srgb, currentColor 30%, transparent); text-underline-offset: .2em;
 }
-/* On a phone the memory button is an icon, and no button has an arrow, so that Stop has its place in the row. */
+/* The passages that an answer cites: small, and one line each. */
+[class*="st-key-source-of-"] { max-width: 16rem; }
+[class*="st-key-source-of-"] [data-testid="stPopoverButton"] { padding: 0 .25rem; min-height: 1.75rem; }
+[class*="st-key-source-of-"] [data-testid="stPopoverButton"] p {
+  font-size: .8125rem; white-space: nowrap; overflow: hidden; text-overflow: ellipsis;
+}
+[class*="st-key-about-"] [data-testid="stCaptionContainer"] { padding: 0 0 .5rem 1.5rem; }
+/* The row above the input box is one row, however long the names in it: Stop has its place, and nothing jumps. */
+.st-key-composer { flex-wrap: nowrap; }
+.st-key-composer > [class*="st-key-"] { min-width: 1.5rem; }
+.st-key-composer > .st-key-pick-model { flex: 0 9 auto; }
+.st-key-composer > .st-key-pick-base { flex: 0 1 auto; }
+:is(.st-key-pick-model, .st-key-pick-base) button p { overflow: hidden; text-overflow: ellipsis; }
+/* On a phone these buttons are icons, and no button has an arrow. */
 @media (max-width: 640px) {
-  .st-key-pick-memory [data-testid="stPopoverButton"] p { position: absolute; clip-path: inset(50%); }
+  :is(.st-key-pick-style, .st-key-pick-memory, .st-key-pick-base, .st-key-pick-tools) p {
+    position: absolute; width: 1px; overflow: hidden; clip-path: inset(50%);
+  }
+  .st-key-composer { gap: .5rem; }
+  .st-key-composer > .st-key-pick-base { flex: 0 0 auto; }
   .st-key-composer [data-testid="stPopoverButton"] div[aria-hidden="true"] { display: none; }
 }
 [class*="st-key-facts-"] { row-gap: .25rem; }

@@ -1,13 +1,17 @@
 """The script that Streamlit runs for every page: the look, the navigation, and errors shown as messages."""
 
-from functools import partial
+import importlib
+from collections.abc import Callable
+from typing import Any
 
 import streamlit as st
+from streamlit.navigation.page import Page
 
-from phireside.errors import PhiresideError
-from phireside.ui import chains_page, chat_page, history, memory_page
+from phireside.errors import LoginError, PhiresideError
+from phireside.ui import chat_page, history, login
 from phireside.ui.look import ABOUT, FAVICON, LOGO, STYLE
 from phireside.ui.messages import show_error
+from phireside.ui.services import common_settings
 
 
 def main() -> None:
@@ -16,14 +20,47 @@ def main() -> None:
     st.logo(LOGO, size="large")
     st.html(STYLE)
     chat = st.Page(chat_page.show, title="Chat", icon=":material/forum:", default=True)
-    memory = st.Page(partial(memory_page.show, chat), title="Memory", icon=":material/psychology:", url_path="memory")
-    chains = st.Page(chains_page.show, title="Chains", icon=":material/account_tree:", url_path="chains")
-    page = st.navigation([chat, memory, chains], position="top")
-    history.stay_open(chat, page)
+    memory = st.Page(_show("memory", chat), title="Memory", icon=":material/psychology:", url_path="memory")
+    pages = [
+        chat,
+        st.Page(_show("knowledge"), title="Knowledge", icon=":material/library_books:", url_path="knowledge"),
+        memory,
+        st.Page(_show("chains"), title="Chains", icon=":material/account_tree:", url_path="chains"),
+        st.Page(_show("scenarios"), title="Scenarios", icon=":material/checklist:", url_path="scenarios"),
+        st.Page(_show("evaluate"), title="Evaluate", icon=":material/monitoring:", url_path="evaluate"),
+        st.Page(_show("models"), title="Models", icon=":material/memory:", url_path="models"),
+        st.Page(_show("settings", memory), title="Settings", icon=":material/settings:", url_path="settings"),
+    ]
     try:
-        page.run()
+        _run(pages, chat)
     except PhiresideError as error:
         show_error(error)
+
+
+def _run(pages: list[Page], chat: Page) -> None:
+    """Draw the page of the address, or that of the login."""
+    wanted = common_settings().login
+    try:
+        person = login.person(wanted)
+    except LoginError as error:
+        st.navigation(pages, position="hidden")  # it must know the address
+        login.show(error, wanted.provider)
+        return
+    login.same_person(person)
+    page = st.navigation(pages, position="top")
+    history.stay_open(chat, page)
+    login.show_person(person)
+    page.run()
+
+
+def _show(name: str, *given: Any) -> Callable[[], None]:
+    """A page, imported when it is opened first: the chat need not wait for what the others load.
+
+    Args:
+        name: of the page: "memory" is ui/memory_page.py.
+        *given: what its `show` takes.
+    """
+    return lambda: importlib.import_module(f"phireside.ui.{name}_page").show(*given)
 
 
 if __name__ == "__main__":

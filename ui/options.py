@@ -18,6 +18,7 @@ STREAMLIT_OPTIONS: dict[str, str | int | float | bool | list[str]] = {
     "client.showErrorDetails": "none",
     "client.showErrorLinks": False,
     "runner.magicEnabled": False,
+    "runner.postScriptGC": False,  # a full collection after every script run holds up a model that loads
     "theme.baseRadius": "0.7rem",
     "theme.headingFont": "serif",
     "theme.headingFontWeights": ["600"] * 6,
@@ -32,7 +33,7 @@ STREAMLIT_OPTIONS: dict[str, str | int | float | bool | list[str]] = {
     "theme.light.codeTextColor": "#8a3a14",
     "theme.light.sidebar.backgroundColor": "#f4ece2",
     "theme.light.sidebar.secondaryBackgroundColor": "#fdfaf6",
-    "theme.dark.primaryColor": "#e58550",
+    "theme.dark.primaryColor": "#bc5822",
     "theme.dark.backgroundColor": "#1c1816",
     "theme.dark.secondaryBackgroundColor": "#292320",
     "theme.dark.textColor": "#eee5da",

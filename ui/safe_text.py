@@ -7,6 +7,7 @@ rest no `![` is left, wherever it stands.
 """
 
 import re
+from collections.abc import Callable, Container
 from typing import NamedTuple
 
 JOINER = "\u2060"  # WORD JOINER: invisible, and between "!" and "[" it makes an image a mere link
@@ -15,6 +16,7 @@ _LANGUAGE = re.compile(r"[\w+#-]{1,20}", re.ASCII)
 _CODE_SPAN = re.compile(r"(?<!`)(`+)(?!`)[^\n]+?(?<!`)\1(?!`)")
 _DOLLAR = re.compile(r"(?<!\\)((?:\\\\)*)\$")
 _INNER_FENCE = re.compile(r"([`~]{3,})[ \t]*(?=\S)")
+_CITATION = re.compile(r"(?<!\\)\[([0-9]{1,4})\](?![(:])")
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 
 
@@ -54,6 +56,15 @@ def segments(text: str) -> list[Segment]:
     return found
 
 
+def with_citations(markdown: str, numbers: Container[int]) -> str:
+    """Show `[n]` as a badge, where n is one of these numbers; not in code spans, nor where it is a link's text."""
+
+    def badge(match: re.Match[str]) -> str:
+        return f":orange-badge[{int(match[1])}]" if int(match[1]) in numbers else match[0]
+
+    return _outside_code(markdown, lambda part: _CITATION.sub(badge, part))
+
+
 def keep_lines(markdown: str) -> str:
     """Turn the line breaks of a paragraph, which Markdown would join, into hard breaks."""
     return re.sub(r"(?<=[^\n])\n(?=[^\n])", "  \n", markdown)
@@ -88,8 +99,13 @@ def _without_images(text: str) -> str:
 
 def _without_formulas(text: str) -> str:
     """Escape the dollar signs outside code spans."""
+    return _outside_code(text, lambda part: _DOLLAR.sub(r"\1\\$", part))
+
+
+def _outside_code(text: str, change: Callable[[str], str]) -> str:
+    """The text, changed but for its code spans."""
     parts, end = [], 0
     for span in _CODE_SPAN.finditer(text):
-        parts += [_DOLLAR.sub(r"\1\\$", text[end : span.start()]), span.group()]
+        parts += [change(text[end : span.start()]), span.group()]
         end = span.end()
-    return "".join([*parts, _DOLLAR.sub(r"\1\\$", text[end:])])
+    return "".join([*parts, change(text[end:])])

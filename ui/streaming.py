@@ -15,10 +15,14 @@ from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.scriptrunner import StopException
 
 from phireside.chains import Turn
+from phireside.ui.approval import Approvals
+from phireside.ui.attachments import Attached
 from phireside.ui.messages import show_segment
-from phireside.ui.safe_text import Segment, segments
+from phireside.ui.safe_text import Segment, literal, segments
+from phireside.ui.steps import LiveSteps
 
 CURSOR = " ▍"
+ANY = range(1, 10_000)  # numbers that citations may have while nobody says which passages there are
 STATES = {
     "waiting": ":material/hourglass_empty: Starting …",
     "reading": ":material/menu_book: Reading …",
@@ -39,31 +43,45 @@ def watch(turn: Turn) -> None:
     Streamlit interrupts this at any drawing by an exception of its own, which goes on to Streamlit.
     """
     with _watching(turn):
+        steps = LiveSteps()
         canvas = _Canvas()
+        approvals = Approvals()
         while True:
+            steps.draw(turn)
+            approvals.draw(turn)
             canvas.draw(turn)
             if turn.wait(PATIENCE):
                 break
             time.sleep(max(FASTEST, len(turn.text) / CHARACTERS_PER_SECOND))
 
 
+def watch_files(files: Attached) -> None:
+    """Show how far the files of a chat are, until they are read."""
+    work, bar = files.work, st.progress(0.0)
+    while not work.wait(PATIENCE):
+        now = f": {literal(work.step)}" if work.step else ""
+        bar.progress(work.done / max(1, work.total), f":material/attach_file: {work.title}{now} …")
+
+
 class _Canvas:
     """The stretches of a growing text, each in its own place, so that only what changed is sent to the browser."""
 
     def __init__(self) -> None:
+        self._whole = st.container()
         self._places: list[DeltaGenerator] = []
         self._shown: list[Segment] = []
 
     def draw(self, turn: Turn) -> None:
         """Bring the page up to date; the last stretch is always sent, since this is where Streamlit interrupts."""
+        cited = ANY if any(step.get("kind") == "found" for step in turn.steps) else ()
         found = segments(turn.text) or [Segment(_status(turn))]
         if turn.text and found[-1].language is None:
             found[-1] = Segment(found[-1].text + CURSOR)
         for number, segment in enumerate(found):
             if number == len(self._places):
-                self._places.append(st.empty())
+                self._places.append(self._whole.empty())
             if number == len(found) - 1 or self._shown[number : number + 1] != [segment]:
-                show_segment(self._places[number], segment)
+                show_segment(self._places[number], segment, cited)
         for place in self._places[len(found) :]:
             place.empty()
         self._shown = found

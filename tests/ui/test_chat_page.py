@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 import streamlit as st
+from chatting import bubbles, chat_id, press, say, shown_without_error
 from langchain_core.messages import AIMessage, HumanMessage
 from streamlit.testing.v1 import AppTest
 
@@ -19,34 +20,9 @@ from phireside.ui.choices import Choices, read_choices
 from phireside.ui.messages import facts
 
 
-def say(app: AppTest, text: str) -> AppTest:
-    """Type a message, and wait for the answer."""
-    return shown_without_error(app.chat_input(key="typed").set_value(text).run())
-
-
-def press(app: AppTest, key: str) -> AppTest:
-    return shown_without_error(app.button(key=key).click().run())
-
-
-def shown_without_error(app: AppTest) -> AppTest:
-    assert not app.exception, app.exception
-    assert not app.warning, app.warning
-    return app
-
-
-def bubbles(app: AppTest) -> list[str]:
-    """The text of each message on the page."""
-    return ["\n".join(part.value for part in bubble.markdown if part.type == "markdown") for bubble in app.chat_message]
-
-
 def sent(script, call: int) -> list[str]:
     """What the model was sent, without the system prompt."""
     return [message.text for message in script.asked[call] if message.type != "system"]
-
-
-def chat_id(app: AppTest) -> str:
-    value = app.query_params["chat"]
-    return value if isinstance(value, str) else value[0]
 
 
 def test_first_page_greets_and_says_which_model_answers_and_how_to_get_phi_3(page):

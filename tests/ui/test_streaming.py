@@ -30,6 +30,8 @@ class Answer:
     def __init__(self, *texts: str, end: BaseException | None = None) -> None:
         self._texts, self._end = list(texts), end
         self.text, self.state, self.stopped, self.ahead = "", "reading", False, 0
+        self.steps: list[dict[str, object]] = []
+        self.approval: list[dict[str, object]] = []
 
     def wait(self, _seconds: float) -> bool:
         if not self._texts:
@@ -48,11 +50,14 @@ def shown(monkeypatch):
     """What was drawn, as (number of the place, text)."""
     shown, places = [], []
 
-    def empty():
-        places.append(Place(shown, len(places)))
-        return places[-1]
+    class Whole:
+        """In the place of an `st.container`."""
 
-    monkeypatch.setattr(streaming.st, "empty", empty)
+        def empty(self) -> Place:
+            places.append(Place(shown, len(places)))
+            return places[-1]
+
+    monkeypatch.setattr(streaming.st, "container", Whole)
     monkeypatch.setattr(streaming, "FASTEST", 0)
     monkeypatch.setattr(streaming, "GRACE", 0.01)
     return shown
