@@ -1,11 +1,11 @@
 """Tokens per second through `ChatGGUF.stream`, divided by those of a bare `llama_decode` loop. Target: at least 0.97.
 
 Both write the same number of tokens greedily after the same prompt, with the same threads, context, batch size, flash
-attention and KV types; the bare loop (benchmarks/bare.py) has a context of its own with one sequence, makes no text and
-ignores the model's end. Both have the prompt in their cache but for its last token, and the clock runs over the whole
-call: LangChain's part, rendering and tokenising count against ours. Where a model ends before `--tokens`, both write as
-many as it wrote; the number is printed. Texts may part at a near tie: llama.cpp itself gives slightly other logits when
-the same tokens lie in other cells of the cache or come in another batch.
+attention and KV types; the bare loop (models/engine/bare.py) has a context of its own with one sequence, makes no text
+and ignores the model's end. Both have the prompt in their cache but for its last token, and the clock runs over the
+whole call: LangChain's part, rendering and tokenising count against ours. Where a model ends before `--tokens`, both
+write as many as it wrote; the number is printed. Texts may part at a near tie: llama.cpp itself gives slightly other
+logits when the same tokens lie in other cells of the cache or come in another batch.
 
     python benchmarks/decode.py --model starter
     python benchmarks/decode.py --model /tmp/phi3-shape.gguf --tokens 128
@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 from common import Machine, Spread, parse, parser, ratios, report, settings, take_turns
 
 if TYPE_CHECKING:
-    from bare import Bare
-
     from phireside.models import ChatGGUF
+    from phireside.models.engine.bare import Bare
+    from phireside.models.engine.vocabulary import Vocabulary
 
 TARGET = 0.97
 QUESTION = "Write a long story about a lighthouse keeper, her dog, and the boats that come and go. Describe every day."
@@ -48,23 +48,28 @@ def main() -> int:
     options = parse(options)
     machine = Machine.now()
     print(machine, f"model:   {options.path.name}", sep="\n")
-    from bare import Bare
-
     from phireside.models import ChatGGUF
+    from phireside.models.engine.bare import Bare
+    from phireside.models.runtime import Runtime
 
+    chosen = settings(options)
     ours = ChatGGUF(
         model=str(options.path),
-        settings=settings(options),
+        settings=chosen,
         temperature=0.0,
         repeat_penalty=1.0,
         max_tokens=options.tokens,
     )
     count = stream(ours).tokens  # loads the model, too
     print(f"tokens:  {count} of {options.tokens}{'' if count == options.tokens else ': the model ended there'}")
-    with Bare(options.path, n_ctx=options.n_ctx, threads=options.threads, n_batch=options.n_batch) as peer:
-        prompt = peer.prompt(QUESTION)
+    encoder = Runtime(options.path, chosen.engine).encoder()
+    prompt = encoder.encode(encoder.render([{"role": "user", "content": QUESTION}]))
+    with Bare(options.path, chosen.engine, options.n_ctx, (options.threads, options.threads)) as peer:
         peer.read(prompt)
-        arms = {"ChatGGUF.stream": lambda _: stream(ours), "bare llama_decode": lambda _: loop(peer, prompt, count)}
+        arms = {
+            "ChatGGUF.stream": lambda _: stream(ours),
+            "bare llama_decode": lambda _: loop(peer, encoder.vocabulary, prompt, count),
+        }
         results = take_turns(arms, options.pairs)
     same = sum(pair["ChatGGUF.stream"].text == pair["bare llama_decode"].text for pair in results)
     print(f"texts:   the same in {same} of {len(results)} pairs\n")
@@ -89,13 +94,12 @@ def stream(model: "ChatGGUF") -> Run:
     return Run(text, usage["output_tokens"], seconds)
 
 
-def loop(model: "Bare", prompt: list[int], count: int) -> Run:
+def loop(model: "Bare", vocabulary: "Vocabulary", prompt: list[int], count: int) -> Run:
     """Let llama.cpp write."""
     start = time.perf_counter()
-    model.read(prompt, cached=len(prompt) - 1)
-    tokens = model.write(count)
+    tokens = [model.read(prompt, cached=len(prompt) - 1), *model.write(count - 1)]
     seconds = time.perf_counter() - start
-    return Run(model.text(tokens), count, seconds)
+    return Run(b"".join(map(vocabulary.piece, tokens)).decode("utf-8", "replace"), count, seconds)
 
 
 if __name__ == "__main__":

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from common import Machine, Spread, parse, parser, report, take_turns
+from common import Machine, Spread, parse, parser, report, settings, take_turns
 
 if TYPE_CHECKING:
-    from bare import Bare
+    from phireside.models.engine.bare import Bare
 
 TEXT = "The little harbour town wakes early, and the first boats come home before the sun is up. "
 
@@ -40,14 +40,17 @@ def main() -> None:
     options = parse(options)
     machine = Machine.now()
     print(machine, f"model:   {options.path.name}", sep="\n")
-    from bare import Bare
+    from phireside.models.engine.bare import Bare
+    from phireside.models.engine.vocabulary import Vocabulary
 
-    figures = {}
-    with Bare(options.path, n_ctx=options.n_ctx, threads=options.threads, n_batch=options.n_batch) as model:
+    text = Vocabulary(options.path).tokenize(TEXT, markers=False)
+    prompt = (text * options.prompt)[: options.prompt]
+    engine, figures = settings(options).engine, {}
+    with Bare(options.path, engine, options.n_ctx, (options.threads, options.threads)) as model:
         for neighbours in (0, 1):
             with busy(neighbours):
                 counts = range(1, (options.most or options.threads) + 1)
-                arms = {f"{n} threads": partial(rates, model, n, options.prompt, options.tokens) for n in counts}
+                arms = {f"{n} threads": partial(rates, model, n, prompt, options.tokens) for n in counts}
                 figures["beside a busy process" if neighbours else "alone"] = take_turns(arms, options.pairs)
     for situation, results in figures.items():
         print(f"\n{situation:24} {'read tokens/s':>24} {'write tokens/s':>24}")
@@ -57,16 +60,15 @@ def main() -> None:
     report(options, machine, figures)
 
 
-def rates(model: "Bare", threads: int, prompt: int, count: int, _pair: int) -> Rates:
+def rates(model: "Bare", threads: int, prompt: list[int], count: int, _pair: int) -> Rates:
     """Read a prompt and write an answer with that many threads."""
     model.use_threads(threads)
-    tokens = (model.tokenize(TEXT) * prompt)[:prompt]
     start = time.perf_counter()
-    model.read(tokens)
+    model.read(prompt)
     middle = time.perf_counter()
     model.write(count)
     end = time.perf_counter()
-    return Rates(read=prompt / (middle - start), write=(count - 1) / (end - middle))  # the first comes from the prompt
+    return Rates(read=len(prompt) / (middle - start), write=count / (end - middle))
 
 
 @contextmanager
