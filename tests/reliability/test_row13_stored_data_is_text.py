@@ -15,7 +15,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from phireside.errors import ConversationNotFoundError, StoreError
 from phireside.memory import ConversationStore
 
-ROOMS = ("core", "models", "memory", "retrieval", "tools", "chains", "agents", "ui")
+ROOMS = ("core", "models", "memory", "retrieval", "tools", "chains", "agents", "api", "ui")
 
 # What LangChain's `load` would turn into an object, an environment variable, or an import.
 LC_DICTS = [

@@ -45,13 +45,9 @@ def house(tmp_path: Path) -> Path:
 
 def names(house: Path) -> list[str]:
     out = [
-        "../outside/secret.txt",
-        "../data-evil/secret.txt",
-        "inner/../../outside/secret.txt",
-        "..",
-        "../",
-        "inner/..",
-    ]
+        "../outside/secret.txt", "../data-evil/secret.txt", "inner/../../outside/secret.txt", "..", "../",
+        "inner/.."
+    ]  # fmt: skip
     out += [name.replace("/", "\\") for name in out] + ["./../outside/secret.txt", "..\\outside/secret.txt"]
     out += [
         name.replace("..", dots)
@@ -60,54 +56,27 @@ def names(house: Path) -> list[str]:
     ]
     here = str(house)
     absolute = [
-        f"{here}/outside/secret.txt",
-        f"{here}/data-evil/secret.txt",
-        f"{here}/data/secret.txt",
-        "/etc/hostname",
-    ]
+        f"{here}/outside/secret.txt", f"{here}/data-evil/secret.txt", f"{here}/data/secret.txt", "/etc/hostname"
+    ]  # fmt: skip
     out += (
         absolute + [f"/{name}" for name in absolute] + [f"file://{name}" for name in absolute] + ["/", "//", "\\\\h\\c"]
     )
     out += ["~", "~/secret.txt", "~root/.profile", "C:\\secret.txt", "c:/secret.txt", "$HOME/secret.txt", "${HOME}"]
     out += [
-        "link.txt",
-        "relative.txt",
-        "folder/secret.txt",
-        "twice/secret.txt",
-        "up/outside/secret.txt",
-        "self",
-        "zero",
-    ]
+        "link.txt", "relative.txt", "folder/secret.txt", "twice/secret.txt", "up/outside/secret.txt", "self", "zero"
+    ]  # fmt: skip
     out += [
-        "folder/",
-        "folder/.",
-        "folder/new.txt",
-        "inner/../folder/secret.txt",
-        "fd/0",
-        "fd/1",
-        "/dev/zero",
-        "/proc/self/environ",
-    ]
+        "folder/", "folder/.", "folder/new.txt", "inner/../folder/secret.txt", "fd/0", "fd/1", "/dev/zero",
+        "/proc/self/environ"
+    ]  # fmt: skip
     out += [
-        "secret.txt\0",
-        "secret.txt\0../outside/secret.txt",
-        "\0",
-        "secret.txt\n",
-        "a\nb",
-        "",
-        " ",
-        ".",
-        "./",
-        "inner/.",
-    ]
+        "secret.txt\0", "secret.txt\0../outside/secret.txt", "\0", "secret.txt\n", "a\nb", "", " ", ".", "./",
+        "inner/."
+    ]  # fmt: skip
     out += [
-        "-evil/secret.txt",
-        "data-evil/secret.txt",
-        "../DATA/secret.txt",
-        "../Data-Evil/secret.txt",
-        "pipe",
-        "inner/pipe",
-    ]
+        "-evil/secret.txt", "data-evil/secret.txt", "../DATA/secret.txt", "../Data-Evil/secret.txt", "pipe",
+        "inner/pipe"
+    ]  # fmt: skip
     out += ["\ud800", "\udcff", "x" * 300, "x/" * 600, "x" * 100_000, "../" * 40 + "etc/hostname", "pipe/secret.txt"]
     return out
 
