@@ -9,7 +9,7 @@ INSTALL = $(or $(PYTHON),$(error Python 3.11 or newer is needed, and none was fo
 WHEEL_OPTION = $(if $(WHEEL),--wheel)
 
 .DEFAULT_GOAL := help
-.PHONY: help chat test check reliability bench clean
+.PHONY: help chat test check reliability bench docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,12 @@ bench: ## The benchmarks against their peers (docs/performance.md)
 	@mkdir -p build && $(VENV)/bin/python benchmarks/engine/run_all.py --results build/engine.jsonl
 	@if [ -d "$(DATA)" ]; then $(VENV)/bin/python benchmarks/memory.py --data "$(DATA)"; \
 	  $(VENV)/bin/python benchmarks/reasoning.py --data "$(DATA)"; fi
+
+docs: ## The documentation as a site, into build/site
+	@$(INSTALL) dev
+	@rm -rf build/types
+	@$(VENV)/bin/pip install --quiet --no-deps --no-build-isolation --target build/types .
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict -f .ci/mkdocs.yml
 
 # Where benchmarks/README.md says what it holds.
 DATA ?= ../shared/data

@@ -16,7 +16,10 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(r"^```(\w+)[ ]?([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 TARGET = re.compile(r"(?:`|^|\s)make ([a-z]+)(?=`|$|\s+#)", re.MULTILINE)
-COMMAND = re.compile(r"\bphireside (models [a-z]+|eval [a-z]+|(?:chat|ui|run|approve|index|search|doctor)\b)")
+COMMAND = re.compile(
+    r"\bphireside (models [a-z]+|eval [a-z]+|config [a-z]+"
+    r"|(?:chat|ask|ui|serve|mcp|run|approve|index|search|bench|doctor)\b)"
+)
 
 
 def name(page: Path) -> str:
