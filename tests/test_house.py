@@ -15,7 +15,8 @@ import phireside
 ROOT = Path(__file__).parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SETUPTOOLS = PROJECT["tool"]["setuptools"]
-NOT_PACKAGED = {"tests", "benchmarks", "examples", "scenarios", "docs", ".ci"}
+NOT_PACKAGED = {"tests", "benchmarks", "examples", "docs", ".ci"}
+ROOMS = [package for package in SETUPTOOLS["packages"] if package != "phireside.scenarios"]  # that has YAML alone
 HEAVY = {"torch", "streamlit", "llama_cpp", "sentence_transformers", "faiss", "pandas"}
 
 
@@ -47,10 +48,10 @@ def run_python(code: str) -> str:
 
 def test_packages_list_names_exactly_the_folders_that_hold_python() -> None:
     folders = {file.parent for file in packaged(kept_files()) if file.suffix == ".py"}
-    assert {folder_of(package) for package in SETUPTOOLS["packages"]} == folders
+    assert {folder_of(package) for package in ROOMS} == folders
 
 
-@pytest.mark.parametrize("package", SETUPTOOLS["packages"])
+@pytest.mark.parametrize("package", ROOMS)
 def test_every_room_says_what_it_is_for(package: str) -> None:
     source = (ROOT / folder_of(package) / "__init__.py").read_text()
     assert len(ast.get_docstring(ast.parse(source)) or "") > 30
@@ -68,7 +69,7 @@ def test_every_file_beside_the_code_is_packaged_with_it() -> None:
 
 def test_the_root_folder_stays_small() -> None:
     seen = {file.parts[0] for file in kept_files() if not file.parts[0].startswith(".")}
-    assert len(seen) <= 19, sorted(seen)
+    assert len(seen) <= 20, sorted(seen)
 
 
 def test_no_module_is_too_long_to_read_in_one_go() -> None:
