@@ -199,7 +199,7 @@ def test_a_loaded_model_is_unloaded_unless_it_is_at_work(catalog: Catalog, setti
     small = settings.model_copy(update={"engine": settings.engine.model_copy(update={"n_ctx": 512})})
     engine = load(str(tiny_phi3), catalog, small)
     try:
-        assert [(each.path, each.stats.state) for each in loaded_models()] == [(tiny_phi3, "ready")]
+        assert [each.stats.state for each in loaded_models() if each.path == tiny_phi3] == ["ready"]
         answer = engine.complete(Request(tuple(range(300, 320)), max_tokens=450))
         next(iter(answer))
         with pytest.raises(EngineBusyError, match="1 request"):
@@ -207,7 +207,7 @@ def test_a_loaded_model_is_unloaded_unless_it_is_at_work(catalog: Catalog, setti
         answer.cancel()
         until(lambda: engine.stats().running == 0)
         assert unload(tiny_phi3)
-        assert loaded_models() == []
+        assert tiny_phi3 not in [each.path for each in loaded_models()]
         assert not unload(tiny_phi3)
         assert load(str(tiny_phi3), catalog, small) is not engine, "It is loaded anew when it is asked for."
     finally:
