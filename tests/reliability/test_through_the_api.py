@@ -22,7 +22,7 @@ from websites import bomb, closed_port, site
 from phireside.agents.assistant import close_bases
 from phireside.chains import gallery
 from phireside.models.engine import Ended, Engine, Vocabulary
-from phireside.models.runtime import runtimes
+from phireside.models.runtime import close_all, runtimes
 from phireside.retrieval import KnowledgeBase
 from phireside.settings import EngineSettings, Settings, ToolSettings
 
@@ -36,6 +36,7 @@ GREEDY = {"temperature": 0, "max_tokens": WORDS}
 @pytest.fixture(scope="module")
 def served(tiny_chatml: Path, tmp_path_factory: pytest.TempPathFactory) -> ASGIApp:
     """The API on a small random model."""
+    close_all()  # `engine_of` would find those that other tests left
     folder = tmp_path_factory.mktemp("served")
     engine = EngineSettings(n_ctx=N_CTX, n_threads=1, n_threads_batch=1)
     return app_of(Settings(data_dir=folder, model=str(tiny_chatml), engine=engine))
@@ -92,8 +93,9 @@ async def test_rows_3_and_4_programs_that_leave_free_the_engine_and_change_no_te
         listener = Listener(served, body, lambda heard: heard.count("data:") >= 3)
         asking = asyncio.ensure_future(listener.ask())
         if not body["stream"]:
-            while not engine_of(tiny_chatml).stats().running:
-                await asyncio.sleep(0.001)
+            async with asyncio.timeout(10):
+                while not engine_of(tiny_chatml).stats().running:
+                    await asyncio.sleep(0.001)
             listener.leave()
         await asking
         assert body["stream"] or not listener.heard

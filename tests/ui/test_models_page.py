@@ -16,6 +16,7 @@ from phireside.models.fit import Machine, judge
 from phireside.models.found import ModelFolders
 from phireside.models.info import MemoryNeed
 from phireside.models.loaded import loaded_models
+from phireside.models.runtime import close_all
 from phireside.models.speed import Speed
 from phireside.ui import model_card, models_page
 from phireside.ui.model_card import downloads, fit_line, speed_line
@@ -30,6 +31,7 @@ GB = 1_000_000_000
 def models(parts, menu, monkeypatch):
     """`models()` opens the page; no other program has models here."""
     parts.catalog._folders = ModelFolders()
+    close_all()  # what other tests left in memory
 
     def open_page() -> AppTest:
         return fine(menu(AppTest.from_file(MAIN, default_timeout=30), "models"))
