@@ -38,6 +38,12 @@ def test_else_it_does_not_start(host: str, key: str) -> None:
         command.check_reach(host, key)
 
 
+def test_answers_are_sent_at_once(loopback: None) -> None:
+    """asyncio sets TCP_NODELAY on sockets of a named protocol only."""
+    with command.listen("127.0.0.1", 0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP
+
+
 def run(*args: str) -> Result:
     app = typer.Typer()
     app.command()(command.serve)
