@@ -183,7 +183,7 @@ class Turn:
             return await asyncio.wrap_future(waiting)
         finally:
             with self._changed:
-                if self._decided is waiting:  # stopped: there is nothing to decide on any more
+                if self.approval is plain:  # stopped: there is nothing to decide on any more
                     self.approval, self._decided = [], None
                     self._wake()
 

@@ -135,7 +135,7 @@ def test_help_takes_little_more_than_importing_what_it_is_built_on() -> None:
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     pairs = [(work(PHIRESIDE, "--help"), work(sys.executable, "-c", STACK)) for _ in range(3)]
-    assert statistics.median(ours / bare for ours, bare in pairs) < 1.6, pairs
+    assert statistics.median(ours / bare for ours, bare in pairs) < 2, pairs
 
 
 # ---- Tab ----

