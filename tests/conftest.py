@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,13 @@ def _no_name_lookups(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
         return look_up(host, *args, **kwargs)
 
     monkeypatch.setattr(socket, "getaddrinfo", loopback_only)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_engines_of_other_modules() -> None:
+    """Engines are shared by the whole process: a module would find those that another left, with their states."""
+    if runtime := sys.modules.get("phireside.models.runtime"):
+        runtime.close_all()
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from websites import bomb, closed_port, site
 from phireside.agents.assistant import close_bases
 from phireside.chains import gallery
 from phireside.models.engine import Ended, Engine, Vocabulary
-from phireside.models.runtime import close_all, runtimes
+from phireside.models.runtime import runtimes
 from phireside.retrieval import KnowledgeBase
 from phireside.settings import EngineSettings, Settings, ToolSettings
 
@@ -36,7 +36,6 @@ GREEDY = {"temperature": 0, "max_tokens": WORDS}
 @pytest.fixture(scope="module")
 def served(tiny_chatml: Path, tmp_path_factory: pytest.TempPathFactory) -> ASGIApp:
     """The API on a small random model."""
-    close_all()  # `engine_of` would find those that other tests left
     folder = tmp_path_factory.mktemp("served")
     engine = EngineSettings(n_ctx=N_CTX, n_threads=1, n_threads_batch=1)
     return app_of(Settings(data_dir=folder, model=str(tiny_chatml), engine=engine))

@@ -31,7 +31,7 @@ GB = 1_000_000_000
 def models(parts, menu, monkeypatch):
     """`models()` opens the page; no other program has models here."""
     parts.catalog._folders = ModelFolders()
-    close_all()  # what other tests left in memory
+    close_all()  # what the test before left in memory
 
     def open_page() -> AppTest:
         return fine(menu(AppTest.from_file(MAIN, default_timeout=30), "models"))

@@ -215,7 +215,6 @@ def test_leaving_the_stream_ends_the_models_answer() -> None:
 
 @pytest.fixture(scope="module")
 def starter(starter_path: Path, tmp_path_factory: pytest.TempPathFactory) -> ChatGGUF:
-    close_all()  # an engine that other tests left would keep its state in their folder
     settings = Settings(data_dir=tmp_path_factory.mktemp("data"), engine=EngineSettings(n_ctx=1024))
     return ChatGGUF(model="starter", settings=settings, temperature=0)
 
