@@ -125,8 +125,6 @@ class Database:
             cursor.execute("PRAGMA busy_timeout=0")
             try:
                 return not cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-            except sqlite3.OperationalError as error:
-                raise DBAPIError(None, None, error) from error
             finally:
                 cursor.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000:.0f}")
                 cursor.close()
@@ -144,8 +142,10 @@ class Database:
             raise StoreError("The conversations are closed already.", hint="Open a new ConversationStore.")
         try:
             yield
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, sqlite3.Error) as error:  # the driver's own: of a connection without SQLAlchemy
             raise _explained(error, self.where) from error
+        except OverflowError as error:  # sqlite3's, of a whole number of more than 64 bits
+            raise StoreError(f"The conversations cannot be asked for that: {error}.") from error
 
     def _prepare_tables(self) -> None:
         with self.reading() as connection:
@@ -178,10 +178,7 @@ class Database:
             return
         try:
             with self._faults(), self._turnstile, closing(self._engine.raw_connection()) as connection:
-                try:
-                    connection.cursor().execute("VACUUM")
-                except sqlite3.Error as error:
-                    raise DBAPIError(None, None, error) from error
+                connection.cursor().execute("VACUUM")
         except StoreError as error:  # e.g. the disk has no room for a copy
             log.warning("The database was not written anew: an old one may have deleted texts in free pages. %s", error)
         self.try_scrub()
@@ -259,10 +256,10 @@ def _engine(address: URL, is_sqlite: bool) -> Engine:
             options |= {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0}
     try:
         engine = create_engine(address, hide_parameters=True, **options)
-    except (ImportError, SQLAlchemyError, TypeError) as error:
+    except (ImportError, SQLAlchemyError, TypeError, ValueError) as error:  # ValueError: "?timeout=soon"
         raise StoreError(
             f"The database driver {address.drivername} cannot be used: {error}.",
-            hint="For PostgreSQL: pip install 'phireside[postgres]'.",
+            hint="Check what the address has behind a “?”. For PostgreSQL: pip install 'phireside[postgres]'.",
         ) from error
     if is_sqlite:
         event.listen(engine, "connect", _set_up_sqlite)
@@ -282,7 +279,7 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
 
-def _explained(error: SQLAlchemyError, where: str) -> StoreError:
+def _explained(error: SQLAlchemyError | sqlite3.Error, where: str) -> StoreError:
     cause = error.orig if isinstance(error, DBAPIError) else error
     # PostgreSQL's full text has lines that repeat the values of the row; its primary message has none.
     reason = getattr(getattr(cause, "diag", None), "message_primary", None) or str(cause)

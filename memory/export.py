@@ -58,10 +58,11 @@ def _sources(answer: AIMessage) -> list[str]:
     rows = ours.get("passages") if isinstance(ours, dict) else None
     lines = []
     for row in rows if isinstance(rows, list) else []:
-        if isinstance(row, dict) and f"[{row.get('number')}]" in answer.text:
+        number = row.get("number") if isinstance(row, dict) else None
+        if number is not None and f"[{number}]" in answer.text:
             named = row.get("title") or row.get("source") or "a passage"
             where = f", {row['place']}" if row.get("place") else ""
-            lines.append(f"- [{row['number']}] {_escaped(' '.join(f'{named}{where}'.split()))}")
+            lines.append(f"- [{number}] {_escaped(' '.join(f'{named}{where}'.split()))}")
     return ["Sources:", "\n".join(lines)] if lines else []
 
 

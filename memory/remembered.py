@@ -129,10 +129,10 @@ class FactStore:
             text: the new text; of it the first `LONGEST` characters, in one line.
 
         Raises:
-            RequestError: the text is empty.
+            RequestError: the text says nothing.
             StoreError: there is no such fact (any longer), or another one says the same.
         """
-        if not (text := _one_line(text)):
+        if not key_of(text := _one_line(text)):
             raise RequestError("A fact needs a text.", hint="To be rid of it, forget it.")
         with self._erasing([fact_id]), self._database.writing() as connection:
             switch_row(connection)

@@ -250,7 +250,7 @@ class ConversationStore:
             common = _messages(connection, row.id)[: max(0, position + 1)]
             if not 0 <= position < len(common):
                 raise _nothing_there("message", position, len(common))
-            made = _new(connection, row.title[: MAX_TITLE_LENGTH - len(BRANCH)] + BRANCH, row.options)
+            made = _new(connection, row.title and row.title[: MAX_TITLE_LENGTH - len(BRANCH)] + BRANCH, row.options)
             branches.copy_beginning(connection, row.id, made.id, len(common), _spoken(common))
             return _conversation(made)
 

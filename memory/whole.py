@@ -4,7 +4,7 @@ from sqlalchemy import func, select
 
 from phireside.memory.database import Database
 from phireside.memory.rows import switch_row
-from phireside.memory.schema import conversations, facts
+from phireside.memory.schema import conversations, facts, forgotten_facts
 
 
 class WholeStore:
@@ -40,6 +40,7 @@ class WholeStore:
             switch_row(connection)  # locks are taken in one order: see remembered.py
             connection.execute(facts.update().values(position=None))
             connection.execute(conversations.delete())
+            connection.execute(forgotten_facts.delete())  # they have no foreign key
         self._database.rewrite()
         self._database.scrub()
         return count

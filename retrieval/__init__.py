@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from phireside.retrieval.adding import Report
     from phireside.retrieval.chunking import Chunk, Chunking, chunk
     from phireside.retrieval.documents import DocumentInfo
-    from phireside.retrieval.knowledge_base import KnowledgeBase, base_folder, base_names
+    from phireside.retrieval.knowledge_base import KnowledgeBase
     from phireside.retrieval.loading import KINDS, Loaded, LoadLimits, Section, load_bytes, load_file, load_page
+    from phireside.retrieval.names import base_folder, base_names
     from phireside.retrieval.retriever import HybridRetriever
     from phireside.retrieval.search import Hit, Search, search
 else:
@@ -21,8 +22,8 @@ else:
         __name__,
         {
             "KnowledgeBase": "knowledge_base",
-            "base_folder": "knowledge_base",
-            "base_names": "knowledge_base",
+            "base_folder": "names",
+            "base_names": "names",
             "Report": "adding",
             "DocumentInfo": "documents",
             "Chunking": "chunking",

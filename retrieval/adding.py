@@ -267,7 +267,10 @@ def source_of(path: Path) -> str:
     path = path.absolute()
     if ".." in path.parts:
         path = _straight(path)
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    try:
+        return os.fsencode(path).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError as error:  # no file can have such a name
+        raise _unreadable(path, error) from error
 
 
 def _straight(path: Path) -> Path:
@@ -326,8 +329,16 @@ def gone(known: Iterable[str], folder: Path, seen: Iterable[Path], unread: Itera
     return [
         each
         for each in known
-        if each.startswith(below) and each not in there and not each.startswith(shut) and not Path(each).exists()
+        if each.startswith(below) and each not in there and not each.startswith(shut) and not _may_exist(Path(each))
     ]
+
+
+def _may_exist(path: Path) -> bool:
+    """Whether a file is there, or nobody can say: its folder must not be looked into, or its disk does not answer."""
+    try:
+        return path.exists()
+    except OSError:
+        return True
 
 
 def stamp(path: Path) -> tuple[int, int]:

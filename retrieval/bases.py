@@ -5,7 +5,7 @@ from pathlib import Path
 
 from phireside.errors import KnowledgeError
 from phireside.retrieval.database import Database
-from phireside.retrieval.knowledge_base import base_folder, base_names
+from phireside.retrieval.names import base_folder, base_names
 
 
 def create_base(name: str, folder: Path) -> None:

@@ -165,7 +165,7 @@ def expecting_sound() -> Iterator[None]:
     """
     try:
         yield
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError, LookupError) as error:
         raise IndexDamagedError(f"The base has values that were not written so: {error}.", hint=DAMAGED) from error
 
 

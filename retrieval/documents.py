@@ -20,7 +20,7 @@ from phireside.retrieval.database import expecting_sound
 from phireside.retrieval.embedder import Vectors
 from phireside.retrieval.filters import BUILT_IN
 from phireside.retrieval.values import facts, from_json
-from phireside.retrieval.vectors import checksum
+from phireside.retrieval.vectors import REEMBED, checksum
 
 _AT_ONCE = 500  # parameters of one query
 _CHUNK = 'c.number, c.id, c.position, c.start, c."end", c.heading, c.page, c.lead, c.text, c.metadata'
@@ -106,8 +106,9 @@ def digest(data: bytes) -> str:
 def known_vectors(connection: sqlite3.Connection, hashes: Iterable[str]) -> dict[str, bytes]:
     """By hash, the vectors of those texts that the base has already."""
     sql = "SELECT c.hash, v.vector, v.chunk, v.crc FROM chunks c JOIN vectors v ON v.chunk = c.number WHERE c.hash IN "
-    found = _in_parts(connection, sql, sorted(set(hashes)))
-    return {key: vector for key, vector, number, crc in found if checksum(number, vector) == crc}
+    found = list(_in_parts(connection, sql, sorted(set(hashes))))
+    with expecting_sound():
+        return {key: vector for key, vector, number, crc in found if checksum(number, vector) == crc}
 
 
 def put_chunks(connection: sqlite3.Connection, chunks: Sequence[tuple[NewChunk, bytes]]) -> None:
@@ -233,8 +234,10 @@ def vectors_of(connection: sqlite3.Connection, ids: Sequence[str]) -> dict[str, 
     """
     sql = "SELECT c.id, v.vector, v.chunk, v.crc FROM chunks c JOIN vectors v ON v.chunk = c.number WHERE c.id IN "
     rows = list(_in_parts(connection, sql, list(dict.fromkeys(ids))))
-    if bad := [each for each, vector, number, crc in rows if checksum(number, vector) != crc]:
-        raise IndexDamagedError(f"The vector of {bad[0]!r} is not what was written.", hint="Call reindex().")
+    with expecting_sound():
+        bad = [each for each, vector, number, crc in rows if checksum(number, vector) != crc]
+    if bad:
+        raise IndexDamagedError(f"The vector of {bad[0]!r} is not what was written.", hint=REEMBED)
     return {each: np.frombuffer(vector, "<f4").astype(np.float32) for each, vector, _, _ in rows}
 
 
@@ -251,15 +254,21 @@ def ids_of(connection: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, 
 
 
 def infos(connection: sqlite3.Connection) -> list[DocumentInfo]:
-    """All documents, by source."""
+    """All documents, by source.
+
+    Raises:
+        IndexDamagedError: a time is not what was written.
+    """
     sql = (
         "SELECT d.id, d.source, d.title, d.kind, (SELECT count(*) FROM chunks c WHERE c.document = d.number), "
         "d.added_at FROM documents d ORDER BY d.source"
     )
-    return [
-        DocumentInfo(name, source, title, kind, chunks, datetime.fromisoformat(added))
-        for name, source, title, kind, chunks, added in connection.execute(sql)
-    ]
+    rows = connection.execute(sql).fetchall()
+    with expecting_sound():
+        return [
+            DocumentInfo(name, source, title, kind, chunks, datetime.fromisoformat(added))
+            for name, source, title, kind, chunks, added in rows
+        ]
 
 
 def _document(row: tuple[Any, ...]) -> Document:

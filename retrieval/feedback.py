@@ -5,13 +5,11 @@ Why it helps: those passages say in their own words what the query asks for. Why
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
-Vectors = NDArray[np.float32]
+from phireside.retrieval.embedder import Vectors
 
-PASSAGES = (
-    2  # taken for relevant. Chosen with BETA by two-fold cross-validation on Cranfield, checked on SQuAD's Normans
-)
+# Both chosen by two-fold cross-validation on Cranfield, and checked on SQuAD's Normans.
+PASSAGES = 2  # taken for relevant
 BETA = 2.0  # weight of their mean; that of the query is 1
 
 

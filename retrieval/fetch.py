@@ -245,7 +245,7 @@ def _allowed(address: str, port: int, limits: Limits) -> bool:
 def _get(url: httpx.URL, found: list[str], budget: "_Budget") -> Fetched:
     """One request, to one of the addresses found for its host."""
     target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
-    tls = httpx.create_ssl_context() if url.scheme == "https" else None
+    tls = _certificates() if url.scheme == "https" else None
     headers = {**_HEADERS, "Host": url.netloc.decode("ascii")}
     try:
         with (
@@ -260,6 +260,16 @@ def _get(url: httpx.URL, found: list[str], budget: "_Budget") -> Fetched:
     except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol) as error:
         raise ToolError(
             f"{url.host} cannot be read: {str(error)[:200] or type(error).__name__}.", hint=ELSEWHERE
+        ) from error
+
+
+def _certificates() -> SSLContext:
+    try:
+        return httpx.create_ssl_context()
+    except OSError as error:  # an SSLError is one
+        raise ToolError(
+            f"The certificates of SSL_CERT_FILE or SSL_CERT_DIR cannot be read: {error.strerror or error}.",
+            hint=GIVE_UP,
         ) from error
 
 

@@ -17,6 +17,7 @@ from phireside.errors import KnowledgeError
 from phireside.retrieval.values import is_scalar
 from phireside.text import clean_text
 
+Where = Mapping[str, Any]
 Sql = tuple[str, list[Any]]
 
 # Keys that are columns, for chunks of documents. "+": the column's type must not convert what it is compared with.
@@ -30,7 +31,7 @@ _ORDER = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 _HINT = 'docs/knowledge.md, "Filters", has them all: text, numbers, True, False, None, lists of these, $gte, …'
 
 
-def numbers(where: Mapping[str, Any]) -> Sql:
+def numbers(where: Where) -> Sql:
     """A query for the numbers of the chunks that `where` lets through, and its parameters.
 
     Raises:

@@ -5,10 +5,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+
+from phireside.retrieval.embedder import Vectors
 
 Ranking = list[tuple[str, float]]  # ids with scores, best first
-Vectors = NDArray[np.float32]
 
 RRF_K = 60  # of the paper
 

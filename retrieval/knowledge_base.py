@@ -5,7 +5,6 @@ Knows no language model.
 """
 
 import builtins
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -19,13 +18,12 @@ from phireside.retrieval.adding import Adder, Item, Report, file_items, files_be
 from phireside.retrieval.chunking import Chunking
 from phireside.retrieval.documents import DocumentInfo, digest
 from phireside.retrieval.loading import label, load_bytes, load_page
+from phireside.retrieval.names import base_folder, base_names, offered_bases
 from phireside.retrieval.reindexing import Progress, reindex
-from phireside.retrieval.schema import BASE_FILE
 from phireside.retrieval.store import ChunkStore
 from phireside.retrieval.values import to_json
 from phireside.text import clean_text
 
-_NAME = re.compile(r"\w[\w .-]{0,63}")
 _DEFAULT_CHUNKING = Chunking()
 
 
@@ -63,7 +61,8 @@ class KnowledgeBase(ChunkStore):
             KnowledgeError: the name cannot be one, or there is no such base.
         """
         place = base_folder(name, folder)
-        if not create and name not in (names := base_names(folder)):
+        if not create and name not in base_names(folder):
+            names = offered_bases(folder)
             known = f"; there are: {', '.join(names)}" if names else ""
             raise KnowledgeError(f"There is no base {name!r}{known}.", hint="Pass create=True to make one.")
         return cls(place, embeddings, chunking=chunking)
@@ -192,22 +191,3 @@ class KnowledgeBase(ChunkStore):
         for _, error in report.failed:
             raise error
         return report
-
-
-def base_folder(name: str, folder: Path) -> Path:
-    """The folder of a base.
-
-    Raises:
-        KnowledgeError: the name cannot be one.
-    """
-    if not _NAME.fullmatch(name) or name.endswith((".", " ")):
-        raise KnowledgeError(
-            f"{clean_text(name)[:80]!r} cannot be the name of a base.",
-            hint="Use up to 64 letters, digits, spaces, and _ . - and begin with a letter or digit.",
-        )
-    return folder / name
-
-
-def base_names(folder: Path) -> list[str]:
-    """The bases in a folder of bases, by name."""
-    return sorted(file.parent.name for file in folder.glob(f"*/{BASE_FILE}"))

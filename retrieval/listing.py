@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phireside.retrieval.database import Database
-from phireside.retrieval.knowledge_base import base_folder
+from phireside.retrieval.names import base_folder
 
 
 @dataclass(frozen=True)

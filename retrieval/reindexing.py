@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from phireside.errors import KnowledgeError
+from phireside.errors import IndexDamagedError, KnowledgeError
 from phireside.retrieval.database import Database, expecting_sound
 from phireside.retrieval.embedder import Embedder, Vectors
-from phireside.retrieval.vectors import checksum
+from phireside.retrieval.vectors import REEMBED, checksum
 
 Progress = Callable[[int, int, str], None]  # done, of how many, at what
 
@@ -52,12 +52,17 @@ class Guard:
 
         Raises:
             KnowledgeError: the base was made with another model.
+            IndexDamagedError: there are vectors, and it is not known whose they are.
         """
         with self._database.reading() as connection:
-            model = _model(connection, "current") if _total(connection) else None
-        if model is None:
+            total, model = _total(connection), _model(connection, "current")
+        if not total:
             _ = self._embedder.probe  # made before a transaction needs it
             return 0
+        if model is None:
+            raise IndexDamagedError(
+                f"{self._database.folder.name} does not say which embedding model its vectors are of.", hint=REEMBED
+            )
         if model.number != self._accepted and not model.is_made_by(self._embedder):
             other = len(self._embedder.probe)
             self._embedder.forget_probe()
@@ -95,32 +100,54 @@ def reindex(database: Database, embedder: Embedder, progress: Progress | None = 
         progress: told how many chunks are done.
 
     Returns:
-        How many chunks were embedded.
+        How many chunks were embedded. Of two that do it at once with one model, each does a part or all of the work.
+
+    Raises:
+        KnowledgeError: somebody else has begun to change to another model.
     """
-    _prepare(database, embedder)
-    done = 0
+    model, done = _prepare(database, embedder), 0
     while True:
         with database.reading() as connection:
             rows, left = _unembedded(connection)
-        if not rows and _finish(database):
-            return done
+        if not rows:
+            if _finish(database, model):
+                return done
+            continue
         vectors = embedder.passages([text for _, text in rows])
         embedder.expect(vectors, len(embedder.probe))
         with database.writing() as connection:
+            if not _is_next(connection, model):
+                return done
             _keep(connection, [number for number, _ in rows], vectors)
         done += len(rows)
         if progress is not None:
             progress(done, done + left - len(rows), embedder.name)
 
 
-def _prepare(database: Database, embedder: Embedder) -> None:
-    """What an earlier, killed run with this model has done stays."""
+def _prepare(database: Database, embedder: Embedder) -> int:
+    """The number of the model to be in force. What an earlier, killed run with it has done stays."""
     probe = embedder.probe
     with database.writing() as connection:
         begun = _model(connection, "next")
-        if begun is None or not embedder.is_probe(begun.probe) or begun.size != len(probe):
-            connection.execute("DELETE FROM pending")
-            _put(connection, "next", embedder)
+        if begun is not None and embedder.is_probe(begun.probe) and begun.size == len(probe):
+            return begun.number
+        connection.execute("DELETE FROM pending")
+        return _put(connection, "next", embedder)
+
+
+def _is_next(connection: sqlite3.Connection, model: int) -> bool:
+    """Whether the base is still being changed to this model; False if somebody else was done with it sooner.
+
+    Raises:
+        KnowledgeError: it is being changed to another one; what is pending is of that.
+    """
+    row = connection.execute("SELECT role FROM models WHERE number = ?", (model,)).fetchone()
+    if row is None:
+        raise KnowledgeError(
+            "Another program has begun to change the base to another embedding model.",
+            hint="Wait until it is done, then open the base with the model that you want.",
+        )
+    return bool(row[0] == "next")
 
 
 def _unembedded(connection: sqlite3.Connection) -> tuple[list[tuple[int, str]], int]:
@@ -141,9 +168,11 @@ def _keep(connection: sqlite3.Connection, numbers: list[int], vectors: Vectors) 
         )
 
 
-def _finish(database: Database) -> bool:
+def _finish(database: Database, model: int) -> bool:
     """Put the new vectors in the place of the old ones; False if a chunk was added meanwhile."""
     with database.writing() as connection:
+        if not _is_next(connection, model):
+            return True
         if _unembedded(connection)[1]:
             return False
         connection.execute("DELETE FROM vectors")
@@ -167,12 +196,11 @@ def _model(connection: sqlite3.Connection, role: str) -> Model | None:
         return Model(number, name, size, np.frombuffer(probe, "<f4").astype(np.float32))
 
 
-def _put(connection: sqlite3.Connection, role: str, embedder: Embedder) -> None:
+def _put(connection: sqlite3.Connection, role: str, embedder: Embedder) -> int:
     connection.execute("DELETE FROM models WHERE role = ?", (role,))
-    connection.execute(
-        "INSERT INTO models (role, name, size, probe) VALUES (?, ?, ?, ?)",
-        (role, embedder.name, len(embedder.probe), embedder.probe.astype("<f4").tobytes()),
-    )
+    row = (role, embedder.name, len(embedder.probe), embedder.probe.astype("<f4").tobytes())
+    made = connection.execute("INSERT INTO models (role, name, size, probe) VALUES (?, ?, ?, ?)", row)
+    return int(made.lastrowid or 0)
 
 
 def _total(connection: sqlite3.Connection) -> int:

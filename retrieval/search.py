@@ -13,22 +13,22 @@ language model and no prompt.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+from math import isnan
+from typing import Literal, Protocol, runtime_checkable
 
-import numpy as np
 from langchain_core.cross_encoders import BaseCrossEncoder
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStore
 
 from phireside.errors import KnowledgeError, NotSupportedError, PhiresideError, RequestError
+from phireside.retrieval.embedder import Embedder, Vectors
 from phireside.retrieval.feedback import PASSAGES, rocchio
-from phireside.retrieval.fusion import Ranking, Vectors, diverse, reciprocal_rank_fusion
+from phireside.retrieval.filters import Where
+from phireside.retrieval.fusion import Ranking, diverse, reciprocal_rank_fusion
 from phireside.retrieval.widening import widened
-from phireside.text import clean_text
 
 Stage = Literal["dense", "keyword", "feedback"]
-Where: TypeAlias = Mapping[str, Any]
 
 STAGES: tuple[Stage, ...] = ("dense", "keyword", "feedback")
 _CANDIDATES = 4  # times k: among how many the diverse ones are chosen
@@ -198,13 +198,11 @@ def _own_stages(base: Base, query: str, how: Search, found: Trace) -> None:
     stages = how.stages or STAGES
 
     def dense() -> Ranking:
-        found.vector = _embedded(base, query)
-        return base.dense(found.vector, how.pool, how.where)
+        return base.dense(_vector(base, query, found), how.pool, how.where)
 
     def feedback() -> Ranking:
-        vector = found.vector if found.vector is not None else _embedded(base, query)
         _, passages = _vectors(base, [each for each, _ in found.last[:PASSAGES]])
-        moved = base.dense(rocchio(vector, passages), how.pool, how.where)
+        moved = base.dense(rocchio(_vector(base, query, found), passages), how.pool, how.where)
         return reciprocal_rank_fusion([moved, found.rankings["keyword"]]) if "keyword" in stages else moved
 
     if "dense" in stages:
@@ -260,8 +258,24 @@ def _reranked(base: VectorStore | Base, query: str, how: Search, found: Trace, j
     ids = [each for each, _ in found.last[: max(how.reranked, how.k)]]
     documents = {str(each.id): each for each in base.get_by_ids(ids)} if isinstance(base, Base) else found.documents
     there = [each for each in ids if each in documents]
-    scores = judge.score([(query, passage_text(documents[each])) for each in there]) if there else []
-    return sorted(zip(there, map(float, scores), strict=True), key=lambda hit: -hit[1])  # equal ones stay as they are
+    scores = _judged(judge, [(query, passage_text(documents[each])) for each in there]) if there else []
+    return sorted(zip(there, scores, strict=True), key=lambda hit: -hit[1])  # equal ones stay as they are
+
+
+def _judged(judge: BaseCrossEncoder, pairs: Sequence[tuple[str, str]]) -> list[float]:
+    """A reranker's scores of pairs of query and passage."""
+    hint = "Check it, or search without it."
+    try:
+        scores = [float(score) for score in judge.score(list(pairs))]
+    except PhiresideError:
+        raise
+    except Exception as error:  # anybody's code
+        what = f"{type(judge).__name__} failed on {len(pairs)} passages: {type(error).__name__}: {error}"
+        raise KnowledgeError(f"The reranker {what}", hint=hint) from error
+    if len(scores) != len(pairs) or any(map(isnan, scores)):
+        what = f"{type(judge).__name__} gave {len(scores)} scores for {len(pairs)} passages, or NaN among them."
+        raise KnowledgeError(f"The reranker {what}", hint=hint)
+    return scores
 
 
 def _chosen(base: Base, query: str, found: Trace, how: Search) -> Ranking:
@@ -273,8 +287,9 @@ def _chosen(base: Base, query: str, found: Trace, how: Search) -> Ranking:
     scores = dict(ranking)
     ranking = [(each, scores[each]) for each in ids]
     if how.threshold is not None and ids:
-        vector = found.vector if found.vector is not None else _embedded(base, query)
-        near = vectors @ vector >= how.threshold
+        if found.vector is None:  # the dense stage did not run, which refuses a model that is not the base's
+            base.dense(_vector(base, query, found), 1)
+        near = vectors @ _vector(base, query, found) >= how.threshold
         ranking, vectors = [hit for hit, keep in zip(ranking, near, strict=True) if keep], vectors[near]
     if not how.diversity:
         return ranking[: how.k]
@@ -292,12 +307,13 @@ def _vectors(base: Base, ids: Sequence[str]) -> tuple[list[str], Vectors]:
         return left, base.vectors(left)
 
 
-def _embedded(base: Base, query: str) -> Vectors:
-    if base.embeddings is None:
-        raise NotSupportedError("This base has no embedding model.", hint='Search it with stages=("keyword",).')
-    vector = np.asarray(base.embeddings.embed_query(clean_text(query)), np.float32)
-    length = float(np.linalg.norm(vector))
-    return vector / length if length else vector
+def _vector(base: Base, query: str, found: Trace) -> Vectors:
+    """The query's, which is made once."""
+    if found.vector is None:
+        if base.embeddings is None:
+            raise NotSupportedError("This base has no embedding model.", hint='Search it with stages=("keyword",).')
+        found.vector = Embedder(base.embeddings).query(query)
+    return found.vector
 
 
 def passage_text(document: Document) -> str:

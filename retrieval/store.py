@@ -27,14 +27,15 @@ from phireside.retrieval import filters, keywords
 from phireside.retrieval.database import DAMAGED, Database
 from phireside.retrieval.documents import NewChunk
 from phireside.retrieval.embedder import Embedder, Vectors, as_bytes, normalized
+from phireside.retrieval.filters import Where
+from phireside.retrieval.fusion import Ranking
 from phireside.retrieval.reindexing import Guard
-from phireside.retrieval.values import to_json
+from phireside.retrieval.values import LARGEST, to_json
 from phireside.retrieval.vectors import VectorIndex
 from phireside.retrieval.words import mended
 from phireside.text import clean_text
 
-Where = Mapping[str, Any]
-Ranking = list[tuple[str, float]]
+_ONE_VECTOR = "Give one finite vector, as the embedding model does."
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +134,7 @@ class ChunkStore(VectorStore):
             k: most chunks.
             where: as for `dense`.
         """
-        match = keywords.match(clean_text(query))
+        match, k = keywords.match(clean_text(query)), min(k, LARGEST)
         if not match or k < 1:
             return []
         self._sound_words = self._sound_words or mended(self._database)
@@ -164,7 +165,7 @@ class ChunkStore(VectorStore):
     def neighbours(self, chunk: str, n: int = 1) -> builtins.list[Document]:
         """A chunk (its id) with up to n before and n after it in its document, in order."""
         with self._database.reading() as connection:
-            return rows.neighbours(connection, clean_text(chunk), n)
+            return rows.neighbours(connection, clean_text(chunk), min(n, LARGEST // 2))
 
     def add_texts(
         self,
@@ -250,7 +251,7 @@ class ChunkStore(VectorStore):
         self, embedding: builtins.list[float], k: int = 4, *, where: Where | None = None, **kwargs: Any
     ) -> builtins.list[Document]:
         """The chunks nearest to a vector."""
-        return [document for document, _ in self._found(np.asarray(embedding), k, where, kwargs)]
+        return [document for document, _ in self._found(embedding, k, where, kwargs)]
 
     def max_marginal_relevance_search(
         self,
@@ -276,7 +277,7 @@ class ChunkStore(VectorStore):
         **kwargs: Any,
     ) -> builtins.list[Document]:
         """The same, for a vector."""
-        return self._diverse(np.asarray(embedding, np.float32), k, fetch_k, lambda_mult, where, kwargs)
+        return self._diverse(self._comparable(embedding), k, fetch_k, lambda_mult, where, kwargs)
 
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
         return lambda cosine: min(1.0, max(0.0, cosine))
@@ -285,12 +286,16 @@ class ChunkStore(VectorStore):
         self._guard.check()  # before a question is embedded by the wrong model
         return self._embedder.query(query)
 
-    def _comparable(self, vector: Vectors) -> Vectors:
+    def _comparable(self, vector: Vectors | Sequence[float]) -> Vectors:
         self._guard.check()
-        query = normalized(np.asarray(vector, dtype=np.float32))
+        try:
+            with np.errstate(over="ignore"):  # too large for float32: infinite, which is told below
+                query = np.asarray(vector, dtype=np.float32)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise KnowledgeError(f"The vector is no list of numbers: {error}.", hint=_ONE_VECTOR) from error
         if query.ndim != 1 or not np.isfinite(query).all():
-            raise KnowledgeError(f"The vector has shape {query.shape}, or NaN in it.", hint="Give one finite vector.")
-        return query
+            raise KnowledgeError(f"The vector has shape {query.shape}, or NaN in it.", hint=_ONE_VECTOR)
+        return normalized(query)
 
     def _nearest(self, connection: sqlite3.Connection, query: Vectors, k: int, where: Where | None) -> Ranking:
         copy = self._index.current(connection)
@@ -308,7 +313,7 @@ class ChunkStore(VectorStore):
         return sorted(found, key=lambda hit: (-hit[1], hit[0]))[:k]
 
     def _found(
-        self, vector: Vectors, k: int, where: Where | None, others: Mapping[str, Any]
+        self, vector: Vectors | Sequence[float], k: int, where: Where | None, others: Mapping[str, Any]
     ) -> builtins.list[tuple[Document, float]]:
         _refuse(others)
         query = self._comparable(vector)

@@ -15,7 +15,7 @@ from langchain_core.documents import Document
 from numpy.typing import NDArray
 
 from phireside.errors import KnowledgeError
-from phireside.retrieval.database import Database
+from phireside.retrieval.database import Database, expecting_sound
 from phireside.retrieval.documents import documents_by_id, vectors_of
 from phireside.retrieval.schema import BASE_FILE
 
@@ -131,8 +131,8 @@ def _sampled(folder: Path, sample: int) -> tuple[int, list[Document], Matrix]:
             passages, vectors = documents_by_id(connection, ids), vectors_of(connection, ids)
     finally:
         database.close()
-    matrix = np.array([vectors[each] for each in ids], np.float64)
-    return chunks, passages, matrix
+    with expecting_sound():
+        return chunks, passages, np.array([vectors[each] for each in ids], np.float64)
 
 
 def _database(folder: Path) -> Database:

@@ -12,13 +12,17 @@ from phireside.text import json_text
 
 Scalar: TypeAlias = str | int | float | bool
 
+LARGEST = 2**63 - 1  # whole number that SQLite can hold
+
 
 def to_json(metadata: Mapping[str, Any]) -> str:
     """JSON text. What JSON lacks becomes what is nearest: NaN null, a tuple a list, any other object its `str`.
 
     Raises:
-        KnowledgeError: nested too deeply, or a whole number of thousands of digits.
+        KnowledgeError: no mapping, nested too deeply, or a whole number of thousands of digits.
     """
+    if not isinstance(metadata, Mapping):
+        raise KnowledgeError(f"The metadata are {metadata!r:.80}.", hint="Give a dictionary of JSON values.")
     return json_text(dict(metadata), KnowledgeError)
 
 
@@ -45,4 +49,4 @@ def facts(metadata: Mapping[str, Any]) -> Iterator[tuple[str, Scalar]]:
 
 def is_scalar(value: object) -> bool:
     """Whether SQLite can hold it: whole numbers have 64 bits."""
-    return isinstance(value, str | float | bool) or (isinstance(value, int) and -(2**63) <= value < 2**63)
+    return isinstance(value, str | float | bool) or (isinstance(value, int) and -LARGEST - 1 <= value <= LARGEST)

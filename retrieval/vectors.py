@@ -33,7 +33,7 @@ WRITE_AFTER = 256  # changed vectors; and a quarter of all, but never more than 
 _DEAD_SHARE = 0.25  # of a graph, before it is built anew
 _BLOCK = 10_000  # rows read at once
 
-_BROKEN = "Call reindex(), which embeds every chunk anew (`phireside index --base NAME --reindex`)."
+REEMBED = "Call reindex(), which embeds every chunk anew (`phireside index --base NAME --reindex`)."
 
 
 class VectorIndex:
@@ -85,14 +85,13 @@ class VectorIndex:
         try:
             with FileLock(self._database.folder / LOCK_FILE, timeout=0):
                 self._write()
+            self.forget()
+            with self._database.reading() as connection:
+                self.current(connection)  # maps the file, which goes on working after `drop_removed`
         except Timeout:
             log.info("Another process is writing %s.", self._file)
         except (OSError, RuntimeError, MemoryError, KnowledgeError) as error:  # RuntimeError: FAISS
             log.warning("%s could not be written, and is not needed: %s", self._file, error)
-        else:
-            self.forget()
-            with self._database.reading() as connection:
-                self.current(connection)  # maps the file, which goes on working after `drop_removed`
 
     def drop_removed(self) -> None:
         """Delete a file that may have removed vectors: text can be guessed from them. One of a graph stays until it is
@@ -134,6 +133,7 @@ class VectorIndex:
             index = self._built(connection)
         part = self._file.with_name(f"{INDEX_FILE}.{generation}.part")
         try:
+            part.touch(mode=0o600)  # as the base itself: texts can be guessed from vectors
             with part.open("wb") as file:
                 writer = _Summing(file)
                 faiss.write_index(index, faiss.PyCallbackIOWriter(writer.write))
@@ -237,7 +237,7 @@ def _advanced(copy: Copy, connection: sqlite3.Connection, generation: int) -> Co
 
 def _complete(copy: Copy, total: int) -> Copy:
     if copy.size != total:
-        raise IndexDamagedError(f"The base has {copy.size} vectors and should have {total}.", hint=_BROKEN)
+        raise IndexDamagedError(f"The base has {copy.size} vectors and should have {total}.", hint=REEMBED)
     return copy
 
 
@@ -252,6 +252,6 @@ def _blocks(connection: sqlite3.Connection, last: int) -> Iterator[tuple[Numbers
     while rows := cursor.fetchmany(_BLOCK):
         sizes = {len(vector) for _, vector, _ in rows}
         if len(sizes) > 1 or any(checksum(number, vector) != crc for number, vector, crc in rows):
-            raise IndexDamagedError("Vectors in the base are not what was written.", hint=_BROKEN)
+            raise IndexDamagedError("Vectors in the base are not what was written.", hint=REEMBED)
         matrix = np.frombuffer(b"".join(vector for _, vector, _ in rows), "<f4").reshape(len(rows), -1)
         yield np.array([number for number, _, _ in rows], np.int64), matrix.astype(np.float32, copy=False)

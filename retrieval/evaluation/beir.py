@@ -4,8 +4,8 @@ Thakur, Reimers, Rücklé, Srivastava & Gurevych, "BEIR: A Heterogeneous Benchma
 Retrieval Models", NeurIPS 2021. A damaged line is an error with its number: a collection with holes measures nothing.
 """
 
-import csv
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,8 @@ from phireside.errors import RequestError
 from phireside.text import clean_text
 
 Judgments = Mapping[str, Mapping[str, int]]
+
+_GRADE = 1000  # the library that measures makes room for each grade up to the highest: 2**40 ends the process
 
 _LAYOUT = (
     "A collection is a folder with corpus.jsonl, queries.jsonl and qrels/test.tsv; docs/evaluation.md has the form."
@@ -83,7 +85,14 @@ def read_judged(folder: Path, split: str = "test") -> tuple[Mapping[str, str], J
 
 
 def write_beir(folder: Path, collection: Collection) -> None:
-    """Write a collection; the folder is created."""
+    """Write a collection; the folder is created.
+
+    Raises:
+        RequestError: a judgment has an id with a tab or line break, which its file cannot hold.
+    """
+    judged = [(query, each, str(grade)) for query, of in collection.judgments.items() for each, grade in of.items()]
+    if bad := next((each for row in judged for each in row if re.search(r"[\t\r\n]", each)), None):
+        raise RequestError(f"The id {bad!r:.80} has a tab or a line break.", hint="Give it another one.")
     (folder / "qrels").mkdir(parents=True, exist_ok=True)
     documents = ({"_id": each, "title": title, "text": text} for each, (title, text) in collection.documents.items())
     queries = ({"_id": each, "text": text} for each, text in collection.queries.items())
@@ -91,13 +100,7 @@ def write_beir(folder: Path, collection: Collection) -> None:
         with (folder / f"{name}.jsonl").open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     with (folder / "qrels" / "test.tsv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-        writer.writerow(("query-id", "corpus-id", "score"))
-        writer.writerows(
-            (query, document, grade)
-            for query, judged in collection.judgments.items()
-            for document, grade in judged.items()
-        )
+        file.writelines("\t".join(row) + "\n" for row in (("query-id", "corpus-id", "score"), *judged))
 
 
 def _rows(path: Path, filled: tuple[str, ...]) -> Iterator[dict[str, Any]]:
@@ -135,14 +138,19 @@ def _judged(path: Path) -> Iterator[tuple[str, str, int]]:
         if number == 1 and fields[-1] == "score":
             continue
         try:
-            query, document, grade = fields
-            yield query, document, int(grade)
+            query, document, text = fields
+            grade = int(text)
         except ValueError:
             raise RequestError(
                 f"Line {number} of {path} is not query-id, corpus-id and a whole number with tabs between them: "
                 f"{line.strip()!r:.80}",
                 hint=_LAYOUT,
             ) from None
+        if abs(grade) > _GRADE:
+            raise RequestError(
+                f"Line {number} of {path} has the grade {text!s:.40}; {_GRADE} is the most.", hint=_LAYOUT
+            )
+        yield query, document, grade
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from phireside.errors import RequestError
 from phireside.retrieval.evaluation.beir import Judgments
+from phireside.retrieval.values import LARGEST
 
 Values = NDArray[np.float64]  # of a measure, one for each query
 
@@ -49,6 +50,7 @@ def measured(
     """
     from ir_measures import AP, RR, P, R, iter_calc, nDCG
 
+    k = min(k, LARGEST)
     named = dict(zip(MEASURES, (nDCG @ k, AP, RR @ k, P @ k, R @ k), strict=True))
     names = {measure: name for name, measure in named.items()}
     run = {each: {document: -float(at) for at, document in enumerate(rankings.get(each, ()))} for each in queries}

@@ -16,7 +16,8 @@ from phireside.retrieval.knowledge_base import KnowledgeBase
 
 _PROMPT = "Passage:\n{passage}\n\nWrite one short question that this passage answers. Write the question only."
 _AT_ONCE = 8  # passages; in between it is told how far it is, and may be stopped
-_CHARACTERS, _LEAST = 2000, 80  # of a passage: most that are shown, and fewest that something can be asked about
+_CHARACTERS = 2000  # of a passage that are shown
+_LEAST = 80  # characters of a passage; shorter ones, often headings, are asked about where there are no others
 
 
 def generated_questions(
@@ -37,11 +38,12 @@ def generated_questions(
         progress: called with done and total; what it raises ends this.
 
     Raises:
-        RequestError: the base has no chunk that is long enough, or no question came out.
+        RequestError: the base has no chunk, or no question came out.
     """
-    chunks = [each for each in _chunks(base) if len(each.page_content) >= _LEAST]
-    if not chunks:
+    found = list(_chunks(base))
+    if not found:
         raise RequestError("The base has no passage that can be asked about.", hint="Add documents: phireside index.")
+    chunks = [each for each in found if len(each.page_content) >= _LEAST] or found
     drawn = random.Random(seed).sample(chunks, min(count, len(chunks)))  # noqa: S311 (no secret)
     prompts = [[HumanMessage(_PROMPT.format(passage=each.page_content[:_CHARACTERS]))] for each in drawn]
     answers = []

@@ -83,29 +83,37 @@ def answered(request: dict[str, Any], data: bytes) -> bytes:
     try:
         module, _, function = request["parser"].partition(":")
         value = getattr(import_module(module), function)(data, **request["options"])
-        body = _json({"value": value, "held_bytes": memory("VmRSS")})
+        body = _json(request, {"value": value})
     except DocumentError as error:
-        return _error(type(error).__name__, error.message, error.hint)
+        return _error(request, type(error).__name__, error.message, error.hint)
     except Exception as error:  # noqa: BLE001 (parsers raise anything)
-        if isinstance(error, MemoryError) or memory("VmPeak") > _NEARLY * request["memory_bytes"]:
-            return _large(f"It takes more than {request['memory_bytes'] / 1e6:,.0f} MB of memory to read.")
+        if isinstance(error, MemoryError) or _near(request):
+            return _large(request, f"It takes more than {request['memory_bytes'] / 1e6:,.0f} MB of memory to read.")
         what = " ".join(f"{type(error).__name__}: {error}".split())[:_LINE]
-        return _error(DocumentError.__name__, f"{BROKEN} ({what}).", SAVE_ANEW)
+        return _error(request, DocumentError.__name__, f"{BROKEN} ({what}).", SAVE_ANEW)
     if len(body) > request["answer_bytes"]:
-        return _large(f"Its text takes more than {request['answer_bytes'] / 1e6:,.0f} MB.")
+        return _large(request, f"Its text takes more than {request['answer_bytes'] / 1e6:,.0f} MB.")
     return body
 
 
-def _large(message: str) -> bytes:
-    return _error(DocumentTooLargeError.__name__, message, "Split it, or save it without what makes it large.")
+def _near(request: dict[str, Any]) -> bool:
+    return bool(memory("VmPeak") > _NEARLY * request["memory_bytes"])
 
 
-def _error(kind: str, message: str, hint: str = "") -> bytes:
-    return _json({"error": kind, "message": message, "hint": hint, "held_bytes": memory("VmRSS")})
+def _large(request: dict[str, Any], message: str) -> bytes:
+    kind = DocumentTooLargeError.__name__
+    return _error(request, kind, message, "Split it, or save it without what makes it large.")
 
 
-def _json(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
+def _error(request: dict[str, Any], kind: str, message: str, hint: str = "") -> bytes:
+    return _json(request, {"error": kind, "message": message, "hint": hint})
+
+
+def _json(request: dict[str, Any], answer: dict[str, Any]) -> bytes:
+    # The peak never falls: whatever is wrong with the next document would be blamed on its size. So it gets another
+    # process.
+    held = sys.maxsize if _near(request) else memory("VmRSS")
+    return json.dumps({**answer, "held_bytes": held}, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def main() -> None:

@@ -15,7 +15,8 @@ _HASHES = re.compile(r" {0,3}(#{1,6})[ \t]+(\S.*)")
 _HASH = re.compile(r"^ {0,3}#{1,6}[ \t]+|[ \t]+#+[ \t]*$")
 _UNDERLINE = re.compile(r" {0,3}(=+|-+)[ \t]*")
 _STARTS = re.compile(r"[ \t]*([-+*>|#]|\d{1,9}[.)])[ \t]|[ \t]*$|\t| {4}")  # no paragraph that could be a heading
-_TITLE = re.compile(r"""^title:[ \t]*["']?(.{1,300}?)["']?[ \t]*$""", re.MULTILINE)
+_KEY = re.compile(r"[\w.-]+:(\s|$)")
+_TITLE = re.compile(r"""^title:[ \t]*(["']?)(.{0,300}?)\1[ \t]*$""", re.MULTILINE)
 
 
 def read(data: bytes) -> Parsed:
@@ -24,15 +25,16 @@ def read(data: bytes) -> Parsed:
     front, text = _front(text)
     blocks = list(_blocks(text.split("\n")))
     named = _TITLE.search(front)
-    title = named[1] if named else next((block.name for block in blocks if block.level == 1), "")
+    title = (named[2] if named else "") or next((block.name for block in blocks if block.level == 1), "")
     return title, by_heading(blocks)
 
 
 def _front(text: str) -> tuple[str, str]:
-    """Front matter (YAML between two lines of ---) and the rest."""
+    """Front matter (YAML between two lines of ---) and the rest. A text between two such lines is no front matter."""
     if text.startswith("---\n"):
         front, found, rest = text[4:].partition("\n---\n")
-        if found and len(front) < 10_000:
+        said = (line for line in front.split("\n") if line.strip() and not line.startswith("#"))
+        if found and len(front) < 10_000 and _KEY.match(next(said, "none:")):
             return front, rest
     return "", text
 

@@ -74,9 +74,13 @@ class _Child:
 
     def __init__(self) -> None:
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-        self.process = subprocess.Popen(
-            _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
-        )
+        pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
+        try:
+            self.process = subprocess.Popen(_COMMAND, stdin=pipe, stdout=pipe, stderr=nowhere, env=environment)
+        except OSError as error:  # no memory, too many processes or open files
+            raise DocumentError(
+                f"Its reader cannot be started: {error.strerror or error}.", hint="Close other programs and try again."
+            ) from error
         self.jobs = 0
         self._late, self._since = False, time.monotonic()
 

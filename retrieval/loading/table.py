@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Iterator
+from itertools import chain, islice
 
 from phireside.retrieval.loading.loaded import Section
 from phireside.retrieval.loading.parsers import Parsed
@@ -29,13 +30,11 @@ def _dialect(sample: str, tab: bool) -> type[csv.Dialect]:
 def _sections(rows: Iterator[list[str]]) -> Iterator[Section]:
     first = next(rows, [])
     names = [] if any(not cell.strip() or cell.strip()[0].isdecimal() for cell in first) else first
-    held = [] if names else [_row(first, names)]
-    for row in rows:
-        held.append(_row(row, names))
-        if len(held) == _ROWS:
-            yield Section("\n\n".join(filter(None, held)))
-            held = []
-    yield Section("\n\n".join(filter(None, held)) or "; ".join(names))
+    texts = filter(None, (_row(row, names) for row in (rows if names else chain([first], rows))))
+    held = list(islice(texts, _ROWS)) or ["; ".join(names)]
+    while held:
+        yield Section("\n\n".join(held))
+        held = list(islice(texts, _ROWS))
 
 
 def _row(cells: list[str], names: list[str]) -> str:

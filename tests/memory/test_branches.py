@@ -62,6 +62,15 @@ def test_a_branch_begins_alike_and_both_go_on_alone(store: ConversationStore, op
     assert len(store.messages(branch.id)) == 7
 
 
+def test_a_branch_of_a_conversation_without_a_title_has_none_and_gets_one(store: ConversationStore) -> None:
+    made = store.create()
+    store.save_turn(made.id, [AIMessage("Welcome.")])
+    branch = store.branch(made.id, 0)
+    assert branch.title == ""
+    store.save_turn(branch.id, [HumanMessage("Where is Porto?"), AIMessage("In Portugal.")])
+    assert store.get(branch.id).title == "Where is Porto?"
+
+
 @pytest.mark.parametrize("position", [-1, 7])
 def test_a_branch_needs_a_message(store: ConversationStore, opened: str, position: int) -> None:
     with pytest.raises(StoreError, match=f"no message at position {position}"):

@@ -1,9 +1,13 @@
-"""A reader of the conversations sees one moment, and leaves nothing open."""
+"""Readers of the conversations see one moment and leave nothing open; faults of the database are told in our words."""
+
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 from sqlalchemy import func, select
 
+from phireside.errors import StoreError
 from phireside.memory import ConversationStore
 from phireside.memory.schema import messages
 
@@ -28,3 +32,27 @@ def test_a_connection_that_is_in_use_while_the_store_is_closed_is_closed_after_i
         assert connection.scalar(select(func.count()).select_from(messages)) == 0
     with pytest.raises(Exception, match="closed"):
         raw.execute("SELECT 1")
+
+
+@pytest.mark.parametrize("do", ["scrub", "try_scrub", "rewrite"])
+def test_a_file_that_cannot_be_opened_any_more_is_told_where_it_is_scrubbed(tmp_path: Path, do: str) -> None:
+    file = tmp_path / "chat.db"
+    store = ConversationStore(f"sqlite:///{file}")
+    with store._database.reading():  # has the only connection that is open
+        file.rename(tmp_path / "elsewhere.db")
+        file.mkdir()
+        with pytest.raises(StoreError, match="cannot be opened") if do == "scrub" else nullcontext():
+            getattr(store._database, do)()
+    store.close()
+
+
+def test_numbers_that_no_database_has_are_told(store: ConversationStore) -> None:
+    made = store.create()
+    for ask in (lambda: store.list(limit=2**70), lambda: store.set_feedback(made.id, 2**70, 1)):
+        with pytest.raises(StoreError):
+            ask()
+
+
+def test_an_option_in_the_address_that_cannot_be_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="could not convert"):
+        ConversationStore(f"sqlite:///{tmp_path / 'chat.db'}?timeout=soon")

@@ -14,8 +14,8 @@ ROWS = [
 ]
 
 
-def exported(ours: object) -> str:
-    answer = AIMessage("Oak. [2][1] [9]", additional_kwargs={"phireside": ours})
+def exported(ours: object, text: str = "Oak. [2][1] [9]") -> str:
+    answer = AIMessage(text, additional_kwargs={"phireside": ours})
     return to_markdown("", datetime(2026, 1, 1, tzinfo=UTC), {}, [answer]).partition("## Assistant\n\n")[2]
 
 
@@ -27,3 +27,7 @@ def test_an_answer_names_the_passages_that_it_cites() -> None:
 @pytest.mark.parametrize("ours", [None, "x", {"passages": "x"}, {"passages": [1, {}, {"number": 8}]}])
 def test_what_cannot_be_used_is_left_out(ours: object) -> None:
     assert exported(ours) == "Oak. [2][1] [9]\n"
+
+
+def test_a_passage_without_a_number_is_no_source() -> None:
+    assert exported({"passages": [{"title": "x"}]}, "Oak. [None] []") == "Oak. [None] []\n"

@@ -116,8 +116,9 @@ def test_a_correction_is_marked_and_reaches_the_lists_of_summaries(store: Conver
 
 def test_a_correction_that_cannot_be_made_changes_nothing(store: ConversationStore, conversation: str) -> None:
     zoe, born = store.facts.add(conversation, 0, [ZOE, BORN])
-    with pytest.raises(RequestError, match="needs a text"):
-        store.facts.edit(zoe.id, " \n")
+    for nothing in (" \n", "..."):
+        with pytest.raises(RequestError, match="needs a text"):
+            store.facts.edit(zoe.id, nothing)
     with pytest.raises(StoreError, match="says the same"):
         store.facts.edit(zoe.id, BORN.upper())
     with pytest.raises(StoreError, match="no fact"):

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 from langchain_core.messages import AIMessage, HumanMessage
+from sqlalchemy import func, select
 
 from phireside.memory import ConversationStore, MemoryState
+from phireside.memory.schema import forgotten_facts
 
 SECRET = "My pin is 4711."
 
@@ -26,6 +28,22 @@ def test_all_conversations_go_and_facts_stay_without_their_source(store: Convers
     fact = store.facts.list()[0]
     assert (fact.text, fact.conversation_id, fact.position, fact.source) == ("I have a cat.", None, None, "")
     assert store.whole.delete() == 0
+
+
+def test_nothing_is_noted_of_what_was_forgotten_in_them(store: ConversationStore) -> None:
+    fill(store)
+    store.facts.forget(store.facts.add(store.list()[0].id, 0, [SECRET])[0].id)
+    noted = select(func.count()).select_from(forgotten_facts)
+    with store._database.reading() as connection:
+        assert connection.scalar(noted)
+    store.whole.delete()
+    with store._database.reading() as connection:
+        assert not connection.scalar(noted)
+
+
+def test_the_store_goes_on_after_all_were_deleted(store: ConversationStore) -> None:
+    fill(store)
+    store.whole.delete()
     again = store.create().id
     store.save_turn(again, [HumanMessage("Hello"), AIMessage("Hi.")])
     assert [message.text for message in store.messages(again)] == ["Hello", "Hi."]

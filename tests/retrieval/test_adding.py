@@ -314,3 +314,27 @@ def test_a_text_without_a_character_is_refused(base: KnowledgeBase, text: Any) -
     with pytest.raises(KnowledgeError, match="no text"):
         base.add_text(text)
     assert base.documents() == []
+
+
+def test_a_file_of_which_nobody_can_say_whether_it_is_there_is_not_removed(
+    base: KnowledgeBase, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(folder / "far" / "x.txt", "On another disk.")
+    base.add_folder(folder)
+    (folder / "far" / "x.txt").unlink()
+    (folder / "0.txt").unlink()
+    exists = Path.exists
+
+    def silent(path: Path, **options: bool) -> bool:
+        if path.name == "x.txt":
+            raise OSError(5, "Input/output error")
+        return exists(path, **options)
+
+    monkeypatch.setattr(Path, "exists", silent)
+    assert base.add_folder(folder).removed == 1
+    assert {Path(each.source).name for each in base.documents()} == {"1.txt", "2.txt", "x.txt"}
+
+
+def test_a_name_that_no_file_can_have_is_told(base: KnowledgeBase) -> None:
+    with pytest.raises(KnowledgeError, match="cannot be read"):
+        base.add_file(Path("\ud800.txt"))

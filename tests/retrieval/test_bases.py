@@ -1,10 +1,12 @@
 """Bases are made and deleted as a whole; what is no base is left alone."""
 
 import pytest
+from hashed import HashedEmbeddings
 
 from phireside.errors import KnowledgeError
-from phireside.retrieval import base_names
+from phireside.retrieval import KnowledgeBase, base_names
 from phireside.retrieval.bases import create_base, delete_base
+from phireside.retrieval.names import offered_bases
 
 
 def test_a_base_is_made_listed_and_deleted(tmp_path):
@@ -13,6 +15,16 @@ def test_a_base_is_made_listed_and_deleted(tmp_path):
     delete_base("My notes", tmp_path)
     assert base_names(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_files_of_a_chat_are_there_but_not_offered(tmp_path):
+    chat = f"chat-{'0a' * 16}"
+    for name in (chat, "chat-notes"):
+        create_base(name, tmp_path)
+    assert base_names(tmp_path) == [chat, "chat-notes"]
+    assert offered_bases(tmp_path) == ["chat-notes"]
+    with pytest.raises(KnowledgeError, match=r"'nothing'; there are: chat-notes\."):
+        KnowledgeBase.named("nothing", tmp_path, HashedEmbeddings())
 
 
 @pytest.mark.parametrize("name", ["notes", "NOTES"])

@@ -1,7 +1,6 @@
 """Evaluation: collections read and refused, measures against the book's definitions, significance, reports."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hashed import HashedEmbeddings
+from judged import SMALL
 from langchain_core.language_models import FakeListChatModel
 from rich.console import Console
 from scipy import stats
@@ -31,33 +31,29 @@ from phireside.retrieval.evaluation import (
     write_beir,
 )
 
-SMALL = Collection(
-    {
-        "1": ("Fire", "A campfire needs dry wood and air."),
-        "2": ("Ice", "Ice carries a person at ten centimetres of thickness, if it is clear and the lake is quiet."),
-        "3": ("", "A boat on the lake needs two oars."),
-        "4": ("A title alone", ""),
-    },
-    {"q1": "dry wood for a campfire", "q2": "a boat with oars", "q3": "how thick is ice"},
-    {"q1": {"1": 2, "2": 0}, "q2": {"3": 1}, "q3": {"2": 1, "4": 1}},
-)
-
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KnowledgeBase]:
-    made = base_of(SMALL, tmp_path_factory.mktemp("base"), HashedEmbeddings(64))
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def found(base: KnowledgeBase) -> Evaluation:
-    return evaluate(base, SMALL.queries, SMALL.judgments, k=2)
+def found(judged_base: KnowledgeBase) -> Evaluation:
+    return evaluate(judged_base, SMALL.queries, SMALL.judgments, k=2)
 
 
 def test_a_collection_is_read_as_it_was_written(tmp_path: Path) -> None:
     write_beir(tmp_path, SMALL)
     assert read_beir(tmp_path) == SMALL
+
+
+@pytest.mark.parametrize("name", ['say "hi".md', "a,b", " a ", "a b|"])
+def test_any_name_in_a_line_is_an_id(tmp_path: Path, name: str) -> None:
+    odd = Collection({name: ("", "text")}, {name: "what?"}, {name: {name: 1}})
+    write_beir(tmp_path, odd)
+    assert read_beir(tmp_path) == odd
+
+
+@pytest.mark.parametrize("name", ["a\tb", "a\nb", "a\rb"])
+def test_an_id_that_its_file_cannot_hold_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(RequestError, match="tab or a line break"):
+        write_beir(tmp_path, Collection({name: ("", "text")}, {"q": "what?"}, {"q": {name: 1}}))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_queries_without_a_relevant_document_are_left_out(tmp_path: Path) -> None:
@@ -83,6 +79,8 @@ def test_queries_without_a_relevant_document_are_left_out(tmp_path: Path) -> Non
         ("queries.jsonl", '"q"', "Line 4 of"),
         ("qrels/test.tsv", "q1\t1", "Line 7 of .* whole number"),
         ("qrels/test.tsv", "q1\t1\tmuch", "Line 7 of"),
+        ("qrels/test.tsv", "q1\t3\t1\t1", "Line 7 of .* whole number"),
+        ("qrels/test.tsv", f"q1\t3\t{2**40}", "Line 7 of .* grade 1099511627776; 1000 is the most"),
         ("qrels/test.tsv", "q1\t1\t7", "document '1' for query 'q1' as . and as 7"),
         ("qrels/test.tsv", "q9\t1\t1", "1 judged queries are not in queries.jsonl, e.g. 'q9'"),
         ("qrels/test.tsv", "q1\t99\t1", "1 judged documents are not in the corpus, e.g. '99'"),
@@ -119,6 +117,11 @@ def test_missing_files_and_other_encodings_are_told(tmp_path: Path) -> None:
     (tmp_path / "corpus.jsonl").write_bytes(b"\xff\xfe")
     with pytest.raises(RequestError, match="it is not UTF-8"):
         read_beir(tmp_path)
+
+
+def test_there_may_be_measured_at_more_hits_than_a_computer_can_count() -> None:
+    found = measured({"q": ["a", "b"]}, {"q": {"b": 1}}, ["q"], k=2**70)
+    assert (found["R"][0], found["MRR"][0]) == (1.0, 0.5)
 
 
 def test_measures_are_the_book_s() -> None:
@@ -166,14 +169,14 @@ def test_every_stage_is_measured_on_every_query(found: Evaluation) -> None:
     assert -1 <= found.threshold <= 1
 
 
-def test_only_the_rows_that_are_asked_for(base: KnowledgeBase) -> None:
-    found = evaluate(base, SMALL.queries, SMALL.judgments, rows=("hybrid", "dense"))
+def test_only_the_rows_that_are_asked_for(judged_base: KnowledgeBase) -> None:
+    found = evaluate(judged_base, SMALL.queries, SMALL.judgments, rows=("hybrid", "dense"))
     assert [stage.name for stage in found.stages] == ["dense", "hybrid"]
     for wrong in (("best",), (), ("rerank",)):
         with pytest.raises(RequestError):
-            evaluate(base, SMALL.queries, SMALL.judgments, rows=wrong)
+            evaluate(judged_base, SMALL.queries, SMALL.judgments, rows=wrong)
     with pytest.raises(RequestError, match="no query"):
-        evaluate(base, {}, {})
+        evaluate(judged_base, {}, {})
 
 
 def test_the_table_and_the_data_say_the_same(found: Evaluation) -> None:
@@ -204,13 +207,23 @@ def test_the_plot_is_written_or_refused(found: Evaluation, tmp_path: Path) -> No
         save_chart(found, tmp_path / "no such folder" / "plot.json")
 
 
-def test_generated_questions_are_judged_by_their_chunk_and_marked(base: KnowledgeBase) -> None:
+def test_where_all_passages_are_short_they_are_asked_about(tmp_path: Path) -> None:
+    base, model = KnowledgeBase(tmp_path / "base", HashedEmbeddings()), FakeListChatModel(responses=["How thick?"])
+    with pytest.raises(RequestError, match="no passage"):
+        generated_questions(base, model, 2)
+    base.add_text("Ice of 5 cm carries.", source="ice")
+    queries, _ = generated_questions(base, model, 2)
+    base.close()
+    assert list(queries.values()) == ["How thick?"]
+
+
+def test_generated_questions_are_judged_by_their_chunk_and_marked(judged_base: KnowledgeBase) -> None:
     model = FakeListChatModel(responses=['Sure!\n"When does ice carry a person?"'])
-    queries, judged = generated_questions(base, model, 5)
+    queries, judged = generated_questions(judged_base, model, 5)
     assert list(queries.values()) == ["When does ice carry a person?"]  # the other texts are too short to ask about
     assert judged == {chunk: {chunk: 1} for chunk in queries}
-    found = evaluate(base, queries, judged, unit="chunk", generated=True)
+    found = evaluate(judged_base, queries, judged, unit="chunk", generated=True)
     assert found.stages[1].mean("MRR") == 1.0
     assert "written by a model" in str(table(found).title)
     with pytest.raises(RequestError, match="no question"):
-        generated_questions(base, FakeListChatModel(responses=["I cannot."]), 5)
+        generated_questions(judged_base, FakeListChatModel(responses=["I cannot."]), 5)

@@ -1,7 +1,6 @@
 """Evaluations that are kept with their questions, compared question by question; and judgments that were sent."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,16 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 from hashed import HashedEmbeddings
+from judged import SMALL
 from langchain_core.language_models import FakeListChatModel
 
 from phireside.errors import RequestError
 from phireside.retrieval import KnowledgeBase
 from phireside.retrieval.evaluation import (
-    Collection,
     RetrievalRun,
     advice,
     as_data,
-    base_of,
     by_source,
     check_chunks,
     evaluate,
@@ -30,27 +28,10 @@ from phireside.retrieval.evaluation import (
     worst_questions,
 )
 
-SMALL = Collection(
-    {
-        "1": ("Fire", "A campfire needs dry wood and air."),
-        "2": ("Ice", "Ice carries a person at ten centimetres of thickness, if it is clear and the lake is quiet."),
-        "3": ("", "A boat on the lake needs two oars."),
-    },
-    {"q1": "dry wood for a campfire", "q2": "a boat with oars", "q3": "how thick is ice"},
-    {"q1": {"1": 2, "2": 0}, "q2": {"3": 1}, "q3": {"2": 1}},
-)
-
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KnowledgeBase]:
-    made = base_of(SMALL, tmp_path_factory.mktemp("base"), HashedEmbeddings(64))
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def run(base: KnowledgeBase) -> RetrievalRun:
-    found = evaluate(base, SMALL.queries, SMALL.judgments, k=2)
+def run(judged_base: KnowledgeBase) -> RetrievalRun:
+    found = evaluate(judged_base, SMALL.queries, SMALL.judgments, k=2)
     return RetrievalRun("lake", "hashed", found, SMALL.queries, SMALL.judgments, "source")
 
 
@@ -159,7 +140,7 @@ def test_judgments_that_were_sent_are_read_and_problems_name_the_file_that_was_s
         sent_judgments(queries, b"q1\tfire.md\t0\n")
 
 
-def test_documents_are_named_by_their_source_or_their_file_name(base: KnowledgeBase, tmp_path: Path) -> None:
+def test_documents_are_named_by_their_source_or_their_file_name(tmp_path: Path) -> None:
     other = KnowledgeBase(tmp_path / "base", HashedEmbeddings(8))
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
@@ -177,11 +158,11 @@ def test_documents_are_named_by_their_source_or_their_file_name(base: KnowledgeB
         by_source(documents, {"q": {"none.txt": 1}})
 
 
-def test_chunks_that_are_gone_are_told(base: KnowledgeBase) -> None:
-    chunk = str(base.chunks(base.documents()[0].id)[0].id)
-    check_chunks(base, {chunk: {chunk: 1}})
+def test_chunks_that_are_gone_are_told(judged_base: KnowledgeBase) -> None:
+    chunk = str(judged_base.chunks(judged_base.documents()[0].id)[0].id)
+    check_chunks(judged_base, {chunk: {chunk: 1}})
     with pytest.raises(RequestError, match="1 of the 2 passages"):
-        check_chunks(base, {"q": {chunk: 1, "gone": 1}})
+        check_chunks(judged_base, {"q": {chunk: 1, "gone": 1}})
 
 
 def test_questions_are_told_while_they_are_written_and_can_be_stopped(tmp_path: Path) -> None:

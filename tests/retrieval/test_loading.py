@@ -82,6 +82,22 @@ def test_markdown_is_cut_at_its_headings_and_code_is_left_alone() -> None:
         ("Under > Iron", "## Iron ##\n\ntwo"),
     ]
     assert load_bytes("a.md", b"intro\n\n# First #\nx").title == "First"
+    assert load_bytes("C:\\notes\\a.md", b"intro\n\n## Second\nx").title == "a.md"
+
+
+@pytest.mark.parametrize(
+    ("front", "title"),
+    [("title: Stove's", "Stove's"), ("# comment\n\ntitle: 'A b'", "A b"), ("title: 'Tis", "'Tis"),
+     ("title: ''", "First"), ("tags: [a]", "First"), ("", "First"), (" ", "First")],
+)  # fmt: skip
+def test_front_matter_may_have_a_title(front: str, title: str) -> None:
+    loaded = load_bytes("a.md", f"---\n{front}\n---\n\n# First\n\ntext".encode())
+    assert (loaded.title, loaded.text) == (title, "# First\n\ntext")
+
+
+def test_a_text_between_two_lines_is_no_front_matter() -> None:
+    data = b"---\nThe first part, as long as you like.\n\n---\nThe second: short.\n"
+    assert load_bytes("a.md", data).text == data.decode().strip()
 
 
 def test_a_saved_page_is_its_readable_part_under_its_headings() -> None:
@@ -105,6 +121,9 @@ def test_a_table_s_rows_name_their_columns() -> None:
     assert load_bytes("a.csv", "Stadt;Höhe\nUlm;478".encode("cp1252")).text == "Stadt: Ulm; Höhe: 478"
     assert load_bytes("a.tsv", b"1\t2,5\n3\t4\t5").text == "1; 2,5\n\n3; 4; 5"
     assert load_bytes("a.csv", b"name,born").text == "name; born"
+    for rows in (1000, 2001):
+        assert load_bytes("a.csv", b"name,born\n" + b"Ada,1815\n" * rows + b"\n").text.count("name: Ada") == rows
+        assert "name; born" not in load_bytes("a.csv", b"name,born\n" + b"Ada,1815\n" * rows).text
 
 
 def test_a_pdf_has_pages_under_its_outline() -> None:

@@ -20,7 +20,7 @@ Run = Callable[..., Any]
 def run() -> Iterator[Run]:
     """`run("crash")` runs that parser of tests/plugins/breaking_parsers.py in a child."""
 
-    def run(parser: str, seconds: float = 20, memory_bytes: int = 300_000_000, **options: Any) -> Any:
+    def run(parser: str, seconds: float = 60, memory_bytes: int = 300_000_000, **options: Any) -> Any:
         limits: dict[str, Any] = {"seconds": seconds, "memory_bytes": memory_bytes, "answer_bytes": 50_000}
         return process.run(f"breaking_parsers:{parser}", b"data", options, **limits)
 
@@ -50,7 +50,7 @@ def test_documents_at_the_same_time_have_children_of_their_own(run: Run) -> None
 def test_whatever_a_parser_does_is_an_error_and_the_next_document_is_read(run: Run, parser: str) -> None:
     large = parser in ("loop", "sleep", "grow", "long_answer")
     with pytest.raises(DocumentTooLargeError if large else DocumentError):
-        run(parser, seconds=1.5 if parser in ("loop", "sleep") else 20)
+        run(parser, seconds=1.5 if parser in ("loop", "sleep") else 60)
     assert run("who") > 0
 
 
@@ -87,6 +87,21 @@ def _may_leave_the_network() -> bool:
     import subprocess
 
     return subprocess.run(["unshare", "-rn", "true"], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is bounded on Linux only")
+def test_the_size_of_one_document_is_not_blamed_for_the_fault_of_the_next(run: Run) -> None:
+    most = 600_000_000
+    assert run("swell", size=450_000_000, memory_bytes=most)
+    with pytest.raises(DocumentError, match="no such table"):
+        run("complain", memory_bytes=most)
+
+
+def test_a_reader_that_cannot_be_started_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    process.end_children()
+    monkeypatch.setattr(process, "_COMMAND", ("/no/such/python",))
+    with pytest.raises(DocumentError, match="cannot be started: No such file"):
+        run("who")
 
 
 def test_an_idle_child_is_not_asked_when_it_is_about_to_end(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -252,6 +252,62 @@ def test_a_filter_that_another_store_cannot_use_is_told() -> None:
     assert "where" in told.value.hint
 
 
+@pytest.mark.parametrize("other", [HashedEmbeddings(64, seed=1), HashedEmbeddings(8)])
+def test_a_threshold_of_another_model_than_the_base_s_is_refused(tmp_path: Any, other: HashedEmbeddings) -> None:
+    KnowledgeBase.from_texts(["dry wood"], HashedEmbeddings(64), path=tmp_path).close()
+    opened = KnowledgeBase(tmp_path, other)
+    assert search(opened, "wood", Search(stages=("keyword",)))
+    with pytest.raises(KnowledgeError, match="is another one"):
+        search(opened, "wood", Search(stages=("keyword",), threshold=-1))
+    opened.close()
+
+
+class Judge(BaseCrossEncoder):
+    """Gives what a test says, or raises it."""
+
+    def __init__(self, given: Any) -> None:
+        self.given = given
+
+    def score(self, text_pairs: list[tuple[str, str]]) -> Any:
+        if isinstance(self.given, Exception):
+            raise self.given
+        return self.given
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [(MemoryError("no room"), "MemoryError: no room"), ([1.0], "1 scores for 5"), ([float("nan")] * 5, "NaN"),
+     ("words", "ValueError"), (None, "TypeError")],
+)  # fmt: skip
+def test_a_reranker_that_fails_is_named(base: KnowledgeBase, given: Any, reason: str) -> None:
+    with pytest.raises(KnowledgeError, match=f"The reranker Judge .*{reason}"):
+        search(base, "dry wood", Search(rerank=Judge(given)))
+
+
+def test_what_a_reranker_of_ours_says_is_passed_on(base: KnowledgeBase) -> None:
+    with pytest.raises(RequestError, match="busy"):
+        search(base, "dry wood", Search(rerank=Judge(RequestError("It is busy."))))
+
+
+@pytest.mark.parametrize("query", [[float("nan")] * 64, None, [[1.0], [2.0, 3.0]]])
+def test_an_embedding_model_that_fails_on_a_question_is_named(
+    base: KnowledgeBase, query: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base.embeddings, "embed_query", lambda text: query)
+    for stages in (None, ("dense",)):
+        with pytest.raises(KnowledgeError, match="The embedding model HashedEmbeddings gave"):
+            search(base, "dry wood", Search(stages=stages))
+    monkeypatch.setattr(base.embeddings, "embed_query", {}.__getitem__)
+    with pytest.raises(KnowledgeError, match="failed on a question: KeyError"):
+        search(base, "dry wood")
+
+
+@pytest.mark.parametrize("name", ["pool", "neighbours", "k", "reranked"])
+def test_there_may_be_asked_for_more_than_sqlite_can_count(base: KnowledgeBase, name: str) -> None:
+    how = Search(**{name: 2**70}, rerank=ByLength())
+    assert {str(hit.document.id) for hit in search(base, "dry wood", how)} == set(TEXTS)
+
+
 @pytest.mark.parametrize("query", [None, 5, ["wood"]])
 def test_what_is_no_text_is_no_query(base: KnowledgeBase, query: Any) -> None:
     with pytest.raises(RequestError, match="query"):

@@ -2,7 +2,7 @@
 
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from hashed import HashedEmbeddings
 
-from phireside.errors import KnowledgeError
+from phireside.errors import IndexDamagedError, KnowledgeError
 from phireside.retrieval import Chunking, KnowledgeBase, segments
 from phireside.retrieval import vectors as vectors_module
+from phireside.retrieval.topics import topic_map
 
 ROWS: dict[str, dict[str, Any]] = {
     "a": {"lang": "en", "page": 1, "tags": ["x", "y"], "draft": True},
@@ -200,6 +201,20 @@ def test_a_closed_base_says_so(base: KnowledgeBase) -> None:
         base.similarity_search("fox")
 
 
+def test_a_search_whose_base_is_closed_while_the_file_is_written_has_its_hits(
+    base: KnowledgeBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vectors_module, "WRITE_AFTER", 1)
+    write = base._index._write
+
+    def closed_then() -> None:
+        write()
+        base.close()
+
+    monkeypatch.setattr(base._index, "_write", closed_then)
+    assert base.similarity_search("red whale", 1)[0].id == "c"
+
+
 @pytest.fixture
 def graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KnowledgeBase]:
     """A base with a graph of 1500 vectors in its file."""
@@ -296,3 +311,43 @@ def test_the_longest_filters_work(base: KnowledgeBase) -> None:
 def test_texts_and_ids_that_are_no_texts_are_told(base: KnowledgeBase, texts: Any, ids: Any) -> None:
     with pytest.raises(KnowledgeError, match="no text"):
         base.add_texts(texts, ids=ids)
+
+
+@pytest.mark.parametrize("vector", [None, 3.0, ["a"], [[1.0], [2.0, 3.0]], [1e300] * 16, [float("nan")] * 16, [[1.0]]])
+def test_what_is_no_vector_is_told(base: KnowledgeBase, vector: Any) -> None:
+    for find in (base.similarity_search_by_vector, base.max_marginal_relevance_search_by_vector):
+        with pytest.raises(KnowledgeError, match="The vector"):
+            find(vector)
+
+
+@pytest.mark.parametrize("metadata", ["ab", [1], 5])
+def test_metadata_that_are_none_are_told(base: KnowledgeBase, metadata: Any) -> None:
+    with pytest.raises(KnowledgeError, match="metadata"):
+        base.add_texts(["x"], [metadata])
+
+
+def test_only_the_owner_may_read_what_is_in_the_folder(base: KnowledgeBase, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vectors_module, "WRITE_AFTER", 1)
+    base.write_index()
+    files = [file for file in base.path.iterdir() if file.stat().st_size]
+    assert "index.faiss" in {file.name for file in files}
+    assert {file.stat().st_mode & 0o077 for file in files} == {0}
+
+
+@pytest.mark.parametrize(
+    ("damage", "look"),
+    [
+        ("UPDATE documents SET added_at = 'x'", lambda base: base.documents()),
+        ("UPDATE vectors SET vector = 17", lambda base: base.vectors(["a"])),
+        ("UPDATE vectors SET vector = 17", lambda base: base.add_texts(["red fox"])),
+        ("DELETE FROM vectors WHERE chunk = 1", lambda base: topic_map(base.path)),
+    ],
+)
+def test_values_of_another_kind_are_damage(
+    base: KnowledgeBase, damage: str, look: Callable[[KnowledgeBase], object]
+) -> None:
+    base.add_text("One two three.")
+    with base._database.writing() as connection:
+        connection.execute(damage)
+    with pytest.raises(IndexDamagedError):
+        look(base)

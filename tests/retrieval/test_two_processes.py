@@ -55,7 +55,7 @@ def added(tmp_path: Path, root: Path) -> Iterator[tuple[KnowledgeBase, list[list
         assert writer.stdin
         writer.stdin.write("go\n")
         writer.stdin.flush()
-    told = [json.loads(writer.communicate(timeout=60)[0]) for writer in writers]
+    told = [json.loads(writer.communicate(timeout=120)[0]) for writer in writers]
     opened = KnowledgeBase(base, HashedEmbeddings(), chunking=Chunking("paragraphs", 8, 0))
     yield opened, told
     opened.close()
