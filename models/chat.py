@@ -7,26 +7,28 @@ conversations or of tools' work.
 import asyncio
 import queue
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing
 from typing import Any, Literal, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput, ModelProfile
 from langchain_core.language_models.chat_models import agenerate_from_stream, generate_from_stream
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
 from pydantic import ConfigDict, Field, SecretStr, model_validator
 
 from phireside.errors import EngineError, RequestError
-from phireside.models.asked import Asked, Form, Opened, Several, StopSignal, ask, only_one, scores
+from phireside.models.asked import Asked, Form, Several, StopSignal, ask, generation, only_one, scores
 from phireside.models.catalog import Catalog
 from phireside.models.dialects.inputs import checked
 from phireside.models.engine import Event, Priority, Sampling, Score
+from phireside.models.inbox import Inbox
 from phireside.models.messages import explained
 from phireside.models.next_tokens import NextTokens, next_tokens
-from phireside.models.runtime import shared_runtime, state_folder
+from phireside.models.opened import Opened, open_model
 from phireside.models.structured import Method, structured
 from phireside.models.tools import ToolLike, as_dict, choose
 from phireside.settings import EngineSettings, Settings
@@ -201,23 +203,39 @@ class ChatGGUF(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        deadline, leaving = self._deadline(), StopSignal()
-        loop, events = asyncio.get_running_loop(), asyncio.Queue[Event]()
+        async with aclosing(self.pieces(messages, stop=stop, **kwargs)) as several:
+            async for pieces in several:
+                for piece in pieces:
+                    yield generation(piece)
+
+    async def pieces(
+        self, messages: Sequence[BaseMessage], *, stop: list[str] | None = None, **kwargs: Any
+    ) -> AsyncGenerator[list[str | AIMessageChunk], None]:
+        """An answer as `astream` gives it, but without LangChain's wrapping and callbacks, which a server can spare.
+
+        Args:
+            messages: what is answered.
+            stop: strings that end it.
+            **kwargs: further arguments of the call.
+
+        Yields:
+            What has come meanwhile: texts, or messages where tools are bound. The last one is a message.
+        """
+        deadline, leaving, inbox = self._deadline(), StopSignal(), Inbox[Event]()
 
         def begin() -> Asked:
             asked = self._ask(messages, stop, kwargs)
-            asked.submit(lambda event: loop.call_soon_threadsafe(events.put_nowait, event), leaving)
+            asked.submit(inbox.put, leaving)
             return asked
 
         try:
             asked = await asyncio.to_thread(begin)
             while not asked.ended:
                 try:
-                    event = await asyncio.wait_for(events.get(), _left(deadline))
+                    events = await asyncio.wait_for(inbox.take(), _left(deadline))
                 except TimeoutError:
                     raise self._too_slow() from None
-                for chunk in asked.chunks(event):
-                    yield chunk
+                yield asked.pieces(events)
         finally:
             leaving.set()  # also if the thread has not submitted it yet: it ends at once then
 
@@ -383,11 +401,7 @@ class ChatGGUF(BaseChatModel):
 
     def _open(self, model: str) -> Opened:
         """The checked file of a model, its shared engine and its encoder."""
-        entry = Catalog(self.settings).resolve(model)
-        engine = self._engine_settings()
-        folder = state_folder(self.settings.state_dir, entry.sha256 or "", engine)
-        runtime = shared_runtime(entry.file, engine, folder)
-        return Opened(entry.name, runtime, runtime.encoder(self.chat_template))
+        return open_model(model, self.settings, self._engine_settings(), self.chat_template)
 
     def _deadline(self) -> float | None:
         return None if self.timeout is None else time.monotonic() + self.timeout

@@ -16,6 +16,7 @@ from langchain_core.embeddings import Embeddings
 from numpy.typing import NDArray
 
 from phireside.errors import ModelLoadError, ModelNotFoundError
+from phireside.text import clean_text
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -68,7 +69,7 @@ class SentenceEmbeddings(Embeddings):
         if not texts:
             return np.zeros((0, self.size), np.float32)
         with self._loaded as model:
-            found = model.encode_document(_clean(texts), batch_size=self.batch, show_progress_bar=False)
+            found = model.encode_document(list(map(clean_text, texts)), batch_size=self.batch, show_progress_bar=False)
         return _normalized(found)
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
@@ -79,21 +80,22 @@ class SentenceEmbeddings(Embeddings):
     def embed_query(self, text: str) -> list[float]:
         """The vector of a question; a model that was trained with a prefix for questions gets it."""
         with self._loaded as model:
-            vector = model.encode_query(_clean([text]), show_progress_bar=False)
+            vector = model.encode_query([clean_text(text)], show_progress_bar=False)
         found: list[float] = _normalized(vector)[0].tolist()
         return found
 
     def token_vectors(self, texts: Sequence[str]) -> list[Vectors]:
         """For each text the vectors of its tokens, in their context, of length 1; shape (tokens, size)."""
         with self._loaded as model:
-            found: Any = model.encode(_clean(texts), batch_size=self.batch, output_value="token_embeddings",
-                                      show_progress_bar=False)  # fmt: skip
+            given = list(map(clean_text, texts))
+            found: Any = model.encode(
+                given, batch_size=self.batch, output_value="token_embeddings", show_progress_bar=False
+            )
         return [_normalized(each.float().cpu().numpy()[1:-1]) for each in found]  # without [CLS] and [SEP]
 
     def count_tokens(self, text: str) -> int:
         """Tokens of a text, however long, without those that the model puts around it."""
-        (cleaned,) = _clean([text])
-        return len(self._tokenizer.encode(cleaned, add_special_tokens=False).ids)
+        return len(self._tokenizer.encode(clean_text(text), add_special_tokens=False).ids)
 
     @cached_property
     def _tokenizer(self) -> "Tokenizer":
@@ -247,8 +249,3 @@ def _normalized(rows: NDArray[Any]) -> Vectors:
     rows = np.asarray(rows, np.float32)
     found: Vectors = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
     return found
-
-
-def _clean(texts: Sequence[str]) -> list[str]:
-    """Texts that a tokenizer takes: lone surrogates become U+FFFD."""
-    return [text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace") for text in texts]

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
-from phireside.models.engine import Vocabulary, clean
+from phireside.models.engine import Vocabulary
 from phireside.models.templates import ChatTemplate, Message
+from phireside.text import clean_text
 
 _CUT = "\ufdd0"  # a Unicode noncharacter: marks where a marker in somebody's text is broken in two
 _REMEMBERED = 64  # conversations
@@ -58,7 +59,7 @@ class PromptEncoder:
 
     def continuation(self, prompt: str, text: str) -> list[int]:
         """The tokens of a text as the model's answer to a rendered prompt."""
-        before, text = self.encode(prompt), clean(text)
+        before, text = self.encode(prompt), clean_text(text)
         whole = self.encode(prompt + self._cut(text))
         if whole[: len(before)] == before:
             return whole[len(before) :]
@@ -100,7 +101,7 @@ class PromptEncoder:
     def _cut_all(self, value: Any) -> Any:
         """The same value with cuts in all its texts: what JSON writes of a text has its markers where the text had."""
         if isinstance(value, str):
-            return self._cut(clean(value))
+            return self._cut(clean_text(value))
         if isinstance(value, Mapping):
             return {self._cut_all(key): self._cut_all(each) for key, each in value.items()}
         return [self._cut_all(each) for each in value] if isinstance(value, list | tuple) else value

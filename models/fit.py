@@ -13,7 +13,7 @@ import psutil
 
 from phireside.models.catalog import ModelEntry
 from phireside.models.engine.devices import gpus
-from phireside.models.ggml_types import TENSOR_TYPES, tensor_bytes
+from phireside.models.ggml_types import TYPE_IDS, tensor_bytes
 from phireside.models.gguf_file import read_gguf
 from phireside.models.info import MemoryNeed, memory_need
 from phireside.settings import EngineSettings
@@ -24,7 +24,6 @@ _CONTEXTS = (8192, 4096, 2048, 1024, 512)  # shorter ones that are tried, in tok
 _SPARE = 300e6  # bytes of main memory that are left to the rest of Phireside: pages, embeddings, Python itself
 _PHI_3_BYTES = {"phi-3": 2_400_000_000, "phi-3-fp16": 7_600_000_000}  # of the files, as the catalogue describes them
 _PHI_3_LAYERS, _PHI_3_WIDTH, _PHI_3_VOCABULARY, _PHI_3_TRAINED = 32, 3072, 32_064, 4096  # Phi-3-mini's config.json
-_TYPE_IDS = {name.lower(): number for number, (name, _, _) in TENSOR_TYPES.items()}
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ def _main(need: MemoryNeed, machine: Machine) -> int:
 
 def _phi_3(weights: int, engine: EngineSettings) -> MemoryNeed:
     """Of a file that is not here: with a GPU, all of it is taken to go there, or nothing."""
-    rows = (tensor_bytes((_PHI_3_WIDTH,), _TYPE_IDS[kind]) for kind in (engine.type_k, engine.type_v))
+    rows = (tensor_bytes((_PHI_3_WIDTH,), TYPE_IDS[kind]) for kind in (engine.type_k, engine.type_v))
     per_token, n_ctx = _PHI_3_LAYERS * sum(rows), engine.context(_PHI_3_TRAINED)
     cells = engine.cells(n_ctx, per_token)
     need = MemoryNeed(

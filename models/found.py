@@ -16,6 +16,7 @@ from phireside.models.gguf_file import is_regular
 
 log = logging.getLogger(__name__)
 
+GGUF_FILES = "*.[gG][gG][uU][fF]"  # names differ in case, and so do systems in whether that matters to a pattern
 _MAX_MANIFEST = 1 << 20  # bytes
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _OLLAMA_WEIGHTS = "application/vnd.ollama.image.model"
@@ -81,7 +82,7 @@ def _is_model(path: Path) -> bool:
 def _hugging_face(cache: Path) -> Iterator[FoundModel]:
     """`models--OWNER--REPO/snapshots/COMMIT/FILE`: the snapshot that `main` points to goes before older ones."""
     by_hub: dict[str, Path] = {}
-    for path in filter(_is_model, list_files(cache, "models--*--*/snapshots/*/**/*.gguf")):
+    for path in filter(_is_model, list_files(cache, f"models--*--*/snapshots/*/**/{GGUF_FILES}")):
         repo_folder, _, commit, *rest = path.relative_to(cache).parts
         owner, _, repo = repo_folder.removeprefix("models--").partition("--")
         hub = "/".join((owner, repo, *rest))
@@ -100,7 +101,7 @@ def _main_commit(repo: Path) -> str:
 
 def _lm_studio(folder: Path) -> Iterator[FoundModel]:
     """`PUBLISHER/REPO/FILE`, as on the hub."""
-    for path in filter(_is_model, list_files(folder, "*/*/*.gguf")):
+    for path in filter(_is_model, list_files(folder, f"*/*/{GGUF_FILES}")):
         hub = path.relative_to(folder).as_posix()
         yield FoundModel(f"lmstudio:{hub}", "LM Studio", path, hub)
 

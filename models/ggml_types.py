@@ -40,6 +40,7 @@ TENSOR_TYPES = {
     41: ("Q1_0", 128, 18),
     42: ("Q2_0", 64, 18),
 }
+TYPE_IDS = {name.lower(): number for number, (name, _, _) in TENSOR_TYPES.items()}
 # general.file_type, as llama.h's llama_ftype numbers it: what most tensors of a file are.
 FILE_TYPES = {
     0: "F32",

@@ -27,7 +27,7 @@ _FIRST_SEARCH, _WIDE_SEARCH, _TIGHT_SEARCH = 10_000, 400, 40  # steps of a walk 
 _TIGHT = 8  # tokens left beyond the route, below which a search is short
 _SEARCHES = 4  # for the tokens of a mask near the limit
 _FAR = 4  # times the limit: how long a text is looked for, to say how long it is
-_SHORT_PATIENCE = 0.05  # seconds for a search while an answer is written: the others wait for it
+_SHORT_PATIENCE = 0.05  # seconds of the CPU for a search while an answer is written: the others wait for it
 _SMALL = 48  # so many tokens can be checked one by one
 _NEAR = 8  # bytes that a token may skip of the route's text: it wrote something shorter, or other, in their place
 _REFUSALS = 4  # in one place, after which only tokens that were checked are offered
@@ -116,14 +116,16 @@ class Grammar:
         Raises:
             GrammarError: the grammar does not compile, or no text of it was found that fits into `limit` tokens.
         """
-        return _known_of(tokenizer).begin(self, limit).fork()
+        return _beginnings_of(tokenizer)(self, limit).fork()
 
     def _begin(self, tokenizer: "LLTokenizer", table: Table, limit: int) -> "Matcher":
         parser = self.compile(tokenizer)
         hints = table.named(self.source)
         route = find_route(parser, table, limit, _FIRST_SEARCH, hints)
-        if route is None:
-            raise self._too_long(parser, table, limit)
+        if route is None:  # to say how long it is; a search depends on the clock, too, and may find a short one now
+            route = find_route(parser, table, _FAR * limit + 1024, _FIRST_SEARCH, hints)
+        if route is None or len(route) > limit:
+            raise self._too_long(parser, limit, route)
         return Matcher(parser, table, hints, limit, route)
 
     def compile(self, tokenizer: "LLTokenizer") -> "LLMatcher":
@@ -143,8 +145,7 @@ class Grammar:
             )
         return parser
 
-    def _too_long(self, parser: "LLMatcher", table: Table, limit: int) -> GrammarError:
-        shortest = find_route(parser, table, _FAR * limit + 1024, _FIRST_SEARCH, table.named(self.source))
+    def _too_long(self, parser: "LLMatcher", limit: int, shortest: list[int] | None) -> GrammarError:
         if shortest is None:
             probe = parser.deep_copy()
             probe.compute_bitmask()
@@ -159,31 +160,23 @@ class Grammar:
         )
 
 
-class _Known:
-    """What was worked out for a tokenizer: its table, and the last grammars at their beginning.
+# For each tokenizer, what makes the matcher of a grammar at its beginning and remembers the last ones: an agent has the
+# same grammar at each step, and so have eight samples of one prompt.
+_beginnings: "dict[LLTokenizer, Callable[[Grammar, int], Matcher]]" = {}
 
-    An agent has the same grammar at each step, and so have eight samples of one prompt.
-    """
 
-    def __init__(self, tokenizer: "LLTokenizer") -> None:
+def _beginnings_of(tokenizer: "LLTokenizer") -> "Callable[[Grammar, int], Matcher]":
+    known = _beginnings.get(tokenizer)
+    if known is None:  # two threads may both make it, which costs 50 ms and nothing else
         table = table_of(tokenizer)
-        self.begin: Callable[[Grammar, int], Matcher] = lru_cache(maxsize=64)(
-            lambda grammar, limit: grammar._begin(tokenizer, table, limit)
-        )
-
-
-_known: "dict[LLTokenizer, _Known]" = {}
-
-
-def _known_of(tokenizer: "LLTokenizer") -> _Known:
-    if tokenizer not in _known:  # two threads may both make it, which costs 50 ms and nothing else
-        _known[tokenizer] = _Known(tokenizer)
-    return _known[tokenizer]
+        known = lru_cache(maxsize=64)(lambda grammar, limit: grammar._begin(tokenizer, table, limit))
+        _beginnings[tokenizer] = known
+    return known
 
 
 def forget(tokenizer: "LLTokenizer") -> None:
     """Drop what is kept for a tokenizer, because its model is gone."""
-    _known.pop(tokenizer, None)
+    _beginnings.pop(tokenizer, None)
 
 
 class _Step(NamedTuple):

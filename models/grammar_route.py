@@ -23,7 +23,7 @@ _ANY = 16  # allowed tokens that are considered where the vocabulary has none of
 _CUTS = 60  # attempts to shorten a walk
 _WALKS = 12
 _SHORT = 60, 600  # steps of the first rounds of walks; most texts end within them, and a loop costs less
-_PATIENCE = 3.0  # seconds for all walks, before anything is written
+_PATIENCE = 3.0  # seconds of the CPU for all walks, before anything is written
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,10 @@ def find_route(
         limit: most tokens of the route.
         steps: most steps of one walk; all together have twelve times as many.
         hints: single bytes, as tokens, that the grammar names: of all that `[^a]+x` allows, x ends it.
-        patience: seconds for all of it, in a grammar whose masks are slow.
+        patience: seconds of this thread on the CPU for all of it, in a grammar whose masks are slow. By a clock on the
+            wall a busy machine would give up earlier, and a text depend on the load.
     """
-    until, most = time.monotonic() + patience, min(steps, 4 * limit + 64)
+    until, most = time.thread_time() + patience, min(steps, 4 * limit + 64)
     taken, left = Counter[tuple[bytes, int]](), _WALKS * steps
     for longest in (*(short for short in _SHORT if short < most), most):
         for number in range(_WALKS):
@@ -138,10 +139,10 @@ class _Walk:
         self.steps: list[tuple[bytes, list[int]]] = []  # the mask at each place, and what was taken there
 
     def goes(self, steps: int, until: float, *, bored: bool) -> bool:
-        """Walk; False if the text cannot end after so many steps, or at that time."""
+        """Walk; False if the text cannot end after so many steps, or at that time of the thread."""
         parser = self._start.deep_copy()
         for _ in range(steps):
-            if parser.is_accepting() or time.monotonic() > until:
+            if parser.is_accepting() or time.thread_time() > until:
                 break
             mask, tokens = b"", list(parser.compute_ff_tokens())
             if not tokens:

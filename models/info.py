@@ -11,13 +11,12 @@ from pathlib import Path
 
 import psutil
 
-from phireside.models.ggml_types import FILE_TYPES, TENSOR_TYPES, tensor_bytes
+from phireside.models.ggml_types import FILE_TYPES, TENSOR_TYPES, TYPE_IDS, tensor_bytes
 from phireside.models.gguf_file import Array, GgufFile
 from phireside.settings import EngineSettings
 
 _MAX_LAYERS = 1024  # a file may claim more; nothing that long is built
 _LAYER = re.compile(r"blk\.(\d{1,6})\.")
-_TYPE_IDS = {name.lower(): number for number, (name, _, _) in TENSOR_TYPES.items()}
 
 
 @dataclass(frozen=True)
@@ -46,11 +45,6 @@ class MemoryNeed:
     def fits(self) -> bool:
         """True if main memory has that much free now, without a GPU."""
         return self.total <= self.free
-
-    @property
-    def fits_beside_gpu(self) -> bool:
-        """True if main memory has room for what does not go to a GPU."""
-        return self.total - self.gpu <= self.free
 
 
 @dataclass(frozen=True)
@@ -168,7 +162,7 @@ def _kv_bytes_per_cell(file: GgufFile, arch: str, layers: int, engine: EngineSet
 
 def _row_bytes(count: int, kind: str) -> int:
     """Bytes of `count` numbers in a KV cache type; llama.cpp demands whole blocks, here a part counts as one."""
-    number = _TYPE_IDS[kind]
+    number = TYPE_IDS[kind]
     block = TENSOR_TYPES[number][1]
     return tensor_bytes((-(-count // block) * block,), number)
 

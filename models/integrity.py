@@ -10,6 +10,7 @@ import hashlib
 import logging
 import os
 import re
+import shlex
 import tempfile
 import threading
 import time
@@ -114,14 +115,19 @@ class Ledger:
     def _check(self, path: Path, key: str, known: str | None, *, accepted: bool) -> str:
         """Look at structure and hash; remember the hash if both are right."""
         before, begun_ns = _stat(path), time.time_ns()
-        reason = structure_problem(path)
+        reason = broken = structure_problem(path)
         found = file_sha256(path)
         if _identity(_stat(path)) != _identity(before):
             reason = reason or "it was written to while it was checked"
         elif known and found != known:
             reason = reason or "its content is not what it should be (altered, or another file of that name)"
         if reason:
-            raise _damaged(path, reason, known, found)
+            hint = "Download or copy it again (`phireside models pull NAME`)."
+            if not broken:
+                hint += f" If you replaced it on purpose: `phireside models accept {shlex.quote(str(path))}`."
+            raise ModelDamagedError(
+                f"{path} is damaged: {reason}. Expected sha256 {known or 'unknown'}, found {found}.", hint=hint
+            )
         self._write(key, _new_record(found, before, begun_ns, accepted=accepted))
         return found
 
@@ -203,14 +209,6 @@ def _replace(path: Path, text: str) -> None:
     except OSError:
         Path(name).unlink(missing_ok=True)
         raise
-
-
-def _damaged(path: Path, reason: str, known: str | None, found: str) -> ModelDamagedError:
-    return ModelDamagedError(
-        f"{path} is damaged: {reason}. Expected sha256 {known or 'unknown'}, found {found}.",
-        hint="Download or copy it again (`phireside models pull NAME`). "
-        f"If you replaced it on purpose: `phireside models accept {path}`.",
-    )
 
 
 def _unreadable(path: Path, error: OSError) -> ModelNotFoundError:

@@ -1,5 +1,6 @@
 """A chat model by name: a GGUF on this machine, or `openai:MODEL` on a server (vLLM, llama-server, SGLang, OpenAI)."""
 
+from functools import cache
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -63,6 +64,16 @@ def _server_model(model: str, settings: Settings, options: dict[str, Any]) -> Ba
         base_url=base_url,
         api_key=key or "none",
         stream_usage=True,
+        http_async_client=_closing_client(),
+        stream_chunk_timeout=None,  # it waits in a way that loses a stop between two chunks (CPython 3.11)
         extra_body=own if base_url and own else None,
         **options,
     )
+
+
+@cache
+def _closing_client() -> Any:
+    """A client that keeps no connection: event loops share it, and a connection belongs to one of them."""
+    from openai import DefaultAsyncHttpxClient  # heavy, and only for servers
+
+    return DefaultAsyncHttpxClient(headers={"Connection": "close"})

@@ -11,8 +11,9 @@ import numpy as np
 from langchain_core.messages import BaseMessage
 from numpy.typing import NDArray
 
-from phireside.models.asked import Form, Opened, check_messages
+from phireside.models.asked import Form, check_messages
 from phireside.models.engine import Priority, Sampling, Stage, Usage, Vocabulary, sampling_stages
+from phireside.models.opened import Opened
 
 
 @dataclass(frozen=True)

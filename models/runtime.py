@@ -5,6 +5,7 @@ Two `ChatGGUF` objects, eight browser sessions and a summariser on the same file
 
 import threading
 from pathlib import Path
+from typing import Any
 
 from phireside.models.encoding import PromptEncoder
 from phireside.models.engine import Engine, build_info
@@ -26,6 +27,7 @@ class Runtime:
     def __init__(self, path: Path, settings: EngineSettings, kv_folder: Path | None = None) -> None:
         self.signature = file_signature(path)
         self.engine = Engine(path, settings, kv_folder)
+        self.opened: dict[object, Any] = {}  # by what it was asked for, see `opened.py`
         self._encoders: dict[str, PromptEncoder] = {}
         self._lock = threading.Lock()
 

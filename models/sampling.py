@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from langchain_core.language_models import BaseChatModel
+
 from phireside.errors import RequestError
 
 
@@ -25,6 +27,13 @@ class Preset:
 # For chats: a tiny model repeats itself without end at 1.0. Chains leave it at 1.0, where arithmetic comes out better.
 CHAT_REPEAT_PENALTY = 1.1
 
+CHAT_SAMPLING = {"temperature": 0.7, "repeat_penalty": CHAT_REPEAT_PENALTY}
+"""Of a conversation with the model alone, where nobody chose."""
+
+SOURCES_SAMPLING = {"temperature": 0.0, "repeat_penalty": 1.0}
+"""Of an answer from documents or with tools, where nobody chose: sampled ones of a small model go astray, and a penalty
+makes it shy of the words and numbers that it is to repeat."""
+
 # The book says "high" and "low"; these are our values for them on small models.
 PRESETS: dict[str, Preset] = {
     "balanced": Preset("Balanced", "Everyday conversation: some variety, few surprises.", 0.7, 0.95),
@@ -40,6 +49,16 @@ PRESETS: dict[str, Preset] = {
 
 SamplingChoice: TypeAlias = str | Preset | Mapping[str, Any]
 """A preset, its name in `PRESETS`, or arguments of a model's call: `{"temperature": 1.1, "max_tokens": 200}`."""
+
+
+def for_sources(model: BaseChatModel) -> BaseChatModel:
+    """The model as it answers from documents or with tools: `SOURCES_SAMPLING`, but for what somebody set.
+
+    Args:
+        model: any; of one without such a field, that stays as it is.
+    """
+    unset = SOURCES_SAMPLING.keys() & type(model).model_fields.keys() - model.model_fields_set
+    return model.model_copy(update={name: SOURCES_SAMPLING[name] for name in unset}) if unset else model
 
 
 def settings_of(sampling: SamplingChoice) -> dict[str, Any]:

@@ -126,11 +126,12 @@ def choose(tools: Sequence[ToolSpec], choice: Any, barred: Collection[str] = ())
         RequestError: the choice is none of these, or there is no such tool that may be called.
     """
     tools = [tool for tool in tools if tool.name not in barred]
+    wanted: Any = choice
     if isinstance(choice, dict):
-        choice = choice.get("function", choice).get("name")
-        wanted = choice
-    else:
-        wanted = _KEYWORDS.get(choice, choice) if choice is None or isinstance(choice, bool | str) else choice
+        function = choice.get("function", choice)
+        wanted = function.get("name") if isinstance(function, dict) else None
+    elif choice is None or isinstance(choice, bool | str):
+        wanted = _KEYWORDS.get(choice, choice)
     named = [tool for tool in tools if tool.name == wanted]
     if wanted == "auto":
         return list(tools), True

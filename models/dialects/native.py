@@ -16,6 +16,7 @@ from phireside.errors import TemplateError
 from phireside.models.dialects.inputs import input_rules, json_rule, literal
 from phireside.models.dialects.stream import CallWriter, Reader
 from phireside.models.encoding import PromptEncoder
+from phireside.models.engine.text import overlap
 from phireside.models.grammar import Grammar
 from phireside.models.messages import text_of, to_turns
 from phireside.models.templates import ChatTemplate, Message
@@ -261,7 +262,7 @@ class NativeParser(Reader):
     def _read_text(self) -> list[AIMessageChunk]:
         at = self._text.find(self._form.opening)
         if at < 0:
-            certain = len(self._text) - _overlap(self._text, self._form.opening)
+            certain = len(self._text) - overlap(self._text, self._form.opening)
             return self._content(len(self._text[:certain].rstrip()))  # blanks before a call are not its text
         chunks = self._content(len(self._text[:at].rstrip()))
         self._text, self._read = self._text.lstrip().removeprefix(self._form.opening), self._read_name
@@ -287,8 +288,3 @@ class NativeParser(Reader):
         if separator and self._text.startswith(separator):
             self._text, self._read = self._text.removeprefix(separator), self._read_name
         return []
-
-
-def _overlap(text: str, marker: str) -> int:
-    """Length of the longest end of `text` that is a beginning of `marker`."""
-    return next((n for n in range(min(len(text), len(marker) - 1), 0, -1) if text.endswith(marker[:n])), 0)

@@ -1,10 +1,11 @@
 """ReAct text: Thought, Action, Action Input, Observation, Final Answer (Yao et al. 2022, arXiv:2210.03629).
 
 For models that were never trained on tools. The model may ramble in its thought, which is one short line; the rest is
-enforced. One call at a time.
+enforced. One call at a time. An answer is over where a line begins with a label, such as the next "Thought:".
 """
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,13 @@ from phireside.models.tools import JSON, ToolSpec, signature
 THOUGHT_LENGTH = 200  # characters
 
 _THOUGHT, _ACTION, _INPUT, _ANSWER = "Thought:", "Action: ", "\nAction Input: ", "Final Answer:"
+_LABELS = (_THOUGHT, "Action:", "Action Input:", "Observation:", _ANSWER)
+_LABEL = f"(?:{'|'.join(_LABELS)})"
+# Nothing may follow a label, so that the model can only end there.
+_ANSWER_RULE = rf"ANSWER: /[ \n]?[^\s](?s:.*)/ & ~/\s*{_LABEL}(?s:.*)/ & ~/(?s:.*)\n{_LABEL}(?s:.+)/"
+_BEGUN = "|".join(label[:length] for label in _LABELS for length in range(len(label)))
+_END = re.compile(rf"\s*\n{_LABEL}")
+_HELD = re.compile(rf"\s*\n(?:{_BEGUN})\Z|\s+\Z")  # what may become an end
 
 
 class ReAct:
@@ -74,7 +82,7 @@ class ReAct:
             rules.append(f"call{at}: {literal(_ACTION + tool.name + _INPUT)} input{at}")
             rules += input_rules(f"input{at}", tool)
         if may_answer and answer is None:
-            rules += [f'final: "{_ANSWER}" ANSWER', r"ANSWER: /[ \n]?[^\s](?s:.*)/"]
+            rules += [f'final: "{_ANSWER}" ANSWER', _ANSWER_RULE]
         elif may_answer:
             rules += [f'final: "{_ANSWER} " answer', f"answer: {json_rule(answer or {})}"]
         return "\n".join(rules) + "\n"
@@ -126,6 +134,8 @@ class ReActParser(Reader):
 
     def finish(self, *, shortened: bool = False) -> list[AIMessageChunk]:
         """See `StreamParser`."""
+        if self._read == self._read_answer:
+            return self._content(len(self._text))
         return self._call.finish(shortened=shortened) if self._call else []
 
     def _read_head(self) -> list[AIMessageChunk]:
@@ -169,7 +179,15 @@ class ReActParser(Reader):
         return []
 
     def _read_answer(self) -> list[AIMessageChunk]:
-        return self._content(len(self._text))
+        if end := _END.search(self._text):
+            self._read = self._read_nothing
+        else:
+            end = _HELD.search(self._text)
+        return self._content(end.start() if end else len(self._text))
+
+    def _read_nothing(self) -> list[AIMessageChunk]:
+        self._text = ""
+        return []
 
 
 def _reasoning(thought: str) -> AIMessageChunk:

@@ -28,8 +28,8 @@ from phireside.models.engine.request import (
 )
 from phireside.models.engine.sampler import Stage, sampling_stages
 from phireside.models.engine.tally import Stats, Totals
-from phireside.models.engine.text import clean
 from phireside.models.engine.vocabulary import Vocabulary
+from phireside.text import clean_text as clean
 
 __all__ = [
     "Engine", "Completion", "Job", "Request", "ScoreRequest", "Sampling", "Score", "Priority", "Sink", "Text", "Ended",

@@ -10,11 +10,9 @@ from types import TracebackType
 from typing import Self
 
 from phireside.errors import EngineError
-from phireside.models.engine.context import Weights
+from phireside.models.engine.context import FLASH_ATTN, Weights
 from phireside.models.engine.library import llama
 from phireside.settings import EngineSettings
-
-_FLASH_ATTN = {"auto": -1, "off": 0, "on": 1}
 
 
 class Bare:
@@ -37,7 +35,7 @@ class Bare:
         params = lib.llama_context_default_params()
         params.n_ctx, params.n_batch, params.n_ubatch = n_ctx, settings.n_batch, min(settings.n_batch, 512)
         params.n_threads, params.n_threads_batch = threads
-        params.flash_attn_type = _FLASH_ATTN[settings.flash_attn]
+        params.flash_attn_type = FLASH_ATTN[settings.flash_attn]
         self._context = lib.llama_init_from_model(self._weights.pointer, params)
         if not self._context:
             self._weights.close()

@@ -110,7 +110,7 @@ class Batcher:
         if request.priority > Priority.PERSON and 1 < len(self.pool.all) <= len(self.running) + 1:
             return False  # one sequence stays free for a person
         prompt = list(request.tokens)
-        placed = self.pool.place(prompt, len(prompt) + more)
+        placed = self.pool.place(prompt, len(prompt) + more, job.keep)
         if placed is None:
             return False
         sequence, cached = placed

@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from phireside.errors import EngineError, GrammarError, ModelLoadError
 from phireside.models.engine.library import llama, load_model
 from phireside.models.engine.sampler import Sampler
+from phireside.models.ggml_types import TENSOR_TYPES, TYPE_IDS
 from phireside.models.grammar import Matcher
 from phireside.settings import EngineSettings
 
-_KV_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "bf16": 30}
-_KV_BITS = {"f32": 32, "f16": 16, "bf16": 16, "q8_0": 8.5, "q5_1": 6, "q5_0": 5.5, "q4_1": 5, "q4_0": 4.5}  # per value
-_FLASH_ATTN = {"auto": -1, "off": 0, "on": 1}
+FLASH_ATTN = {"auto": -1, "off": 0, "on": 1}
 
 _DRAWS = 100  # within a grammar; a few are usual near the last token
 ABORTED, NO_SLOT = 2, 1  # what Context.decode returns besides 0
@@ -49,7 +48,8 @@ class Weights:
         lib, model = self._lib, self.pointer
         head = lib.llama_model_n_embd(model) / max(1, lib.llama_model_n_head(model))
         width = head * lib.llama_model_n_head_kv(model) * lib.llama_model_n_layer(model)
-        return float(width * (_KV_BITS[settings.type_k] + _KV_BITS[settings.type_v]) / 8)
+        kinds = (TENSOR_TYPES[TYPE_IDS[kind]] for kind in (settings.type_k, settings.type_v))
+        return float(width * sum(size / block for _, block, size in kinds))
 
     def close(self) -> None:
         """Free the weights. No context on them may be alive."""
@@ -92,8 +92,8 @@ class Context:
         params.n_ctx, params.n_batch, params.n_ubatch = max(cells, n_batch), n_batch, min(n_batch, 512)
         params.n_seq_max, params.kv_unified, params.swa_full = sequences, True, True
         params.n_threads, params.n_threads_batch = threads
-        params.flash_attn_type = _FLASH_ATTN[settings.flash_attn]
-        params.type_k, params.type_v = _KV_TYPES[settings.type_k], _KV_TYPES[settings.type_v]
+        params.flash_attn_type = FLASH_ATTN[settings.flash_attn]
+        params.type_k, params.type_v = TYPE_IDS[settings.type_k], TYPE_IDS[settings.type_v]
         self._pointer = lib.llama_init_from_model(weights.pointer, params)
         if not self._pointer:
             raise ModelLoadError(

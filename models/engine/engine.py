@@ -36,7 +36,8 @@ from phireside.settings import EngineSettings
 
 log = logging.getLogger(__name__)
 
-GATHER_S = 0.002  # after silence: requests that come together are read in one batch, and not the first one alone
+GATHER_S = 0.002  # after silence: requests that come together are read in one batch, and not the first one alone;
+# only if the last ones came together, too: else this is a person, who would wait for nobody
 SAVE_AFTER_S = 60.0  # of silence: a state may have hundreds of megabytes, so it is not written after every answer
 
 Watch = Callable[[Job], object] | None
@@ -74,6 +75,7 @@ class Engine:
         self._load_calls: list[_LoadCall] = []
         self._batcher: Batcher | None = None
         self._idle_since: float | None = None
+        self._crowded = False  # whether more than one request was here at once since the last silence
 
     def submit(self, request: Request, sink: Sink) -> Job:
         """Queue a request; its events go to `sink`, in the engine's thread: any number of Text, then Ended or Failed.
@@ -250,8 +252,8 @@ class Engine:
                 atexit.register(self.close)  # llama.cpp must not be in the middle of a batch when the interpreter goes
             for item in items:
                 if isinstance(item, Job):
+                    item.ahead = self._queued + bool(self._batcher and self._batcher.running)  # nobody: it is next
                     self._queued += 1
-                    item.ahead = self._queued
                 self._inbox.put(item)
 
     def _interrupt(self) -> None:
@@ -276,8 +278,8 @@ class Engine:
 
     def _trained_context(self) -> int | None:
         architecture = self.vocabulary.metadata.get("general.architecture", "")
-        trained = self.vocabulary.metadata.get(f"{architecture}.context_length")
-        return int(trained) if trained else None
+        trained = self.vocabulary.metadata.get(f"{architecture}.context_length", "")
+        return int(trained) if trained.isdecimal() else None  # llama.cpp itself refuses what is none
 
     # ---- the engine's own thread ----
 
@@ -311,6 +313,7 @@ class Engine:
         if batcher := self._batcher:
             batcher.end_cancelled()
             self._admit(batcher)
+            self._crowded = self._crowded or len(batcher.running) + len(self._waiting) > 1
             if batcher.running:
                 batcher.step()
 
@@ -330,8 +333,9 @@ class Engine:
             self._idle_since = self._idle_since or time.monotonic()
         try:
             arrival = self._inbox.get(block=wait, timeout=self._patience())
-            if wait:
+            if wait and self._crowded:
                 time.sleep(GATHER_S)
+            self._crowded = self._crowded and not wait
             while True:
                 self._sort_in(arrival)
                 arrival = self._inbox.get_nowait()

@@ -33,7 +33,7 @@ class Job:
         self.request, self.limit, self.matcher = request, limit, matcher
         self.keep = getattr(request, "keep", "")  # the name under which its KV state is kept
         self.asked = time.monotonic()
-        self.ahead = 0  # its place in the queue: 1 = next; 0 = it is being served
+        self.ahead = 0  # its place in the queue: 1 = next; 0 = it is being served, or nobody is before it
         self.cancelled = False
         self.running = False  # has a sequence: its cancel breaks off a batch, that of a waiting one disturbs nobody
         self.ended = False

@@ -81,7 +81,7 @@ class SequencePool:
         """Cells that hold a token."""
         return len(_union(self.all))
 
-    def place(self, prompt: list[int], need: int) -> tuple[Sequence, int] | None:
+    def place(self, prompt: list[int], need: int, keep: str = "") -> tuple[Sequence, int] | None:
         """A sequence for a new request, holding as much of the prompt as any sequence of the cache does.
 
         At least the prompt's last token is left to evaluate, because its logits are needed.
@@ -89,6 +89,7 @@ class SequencePool:
         Args:
             prompt: the request's tokens.
             need: tokens the request may come to need, the prompt's included; at most the cache's.
+            keep: the name of its conversation, if it has one.
 
         Returns:
             (sequence, tokens of the prompt that it holds), or None while running requests take the room.
@@ -96,21 +97,26 @@ class SequencePool:
         running = [s for s in self.all if s.reserved]
         if len(running) == len(self.all):
             return None
-        donor, length = self.longest(prompt)
+        donor, length = self.longest(prompt, keep)
         held = _union(running)
         shared = len(held.intersection(donor.cells[:length])) if donor else 0
         if len(held) + _to_come(running) + need - shared > self._cells:
             return None
-        # Nothing is lost where the donor holds no more than this, or only another answer to this very prompt.
-        spent = donor is not None and (length == len(donor.tokens) or donor.tokens[: len(prompt)] == prompt)
+        # Nothing is lost where the donor holds no more than this, or another answer to this very prompt: but of another
+        # conversation, which only began with the same question, that would be all the rest.
+        again = donor is not None and donor.keep in ("", keep) and donor.tokens[: len(prompt)] == prompt
+        spent = again or (donor is not None and length == len(donor.tokens))
         target = self._target(donor, spent=spent)
         if target is not donor:
             self._give_up(target)
             if donor and length:
                 self._cache.copy(donor.id, target.id, length)
                 target.tokens, target.cells = donor.tokens[:length], donor.cells[:length]
-        elif not self.trim(target, length):
-            length = 0
+        else:
+            if target.keep and not spent:
+                self._save(target)
+                length = min(length, len(target.tokens))  # what came from a request without a name is gone then
+            length = length if self.trim(target, length) else 0
         target.reserved, target.last_used = need, next(self._clock)
         self.make_room()
         return target, length
@@ -167,15 +173,18 @@ class SequencePool:
             self._give_up(parked[0])
         return bool(parked)
 
-    def longest(self, prompt: list[int]) -> tuple[Sequence | None, int]:
-        """The sequence that shares the longest beginning with the prompt, and that beginning's length."""
+    def longest(self, prompt: list[int], keep: str = "") -> tuple[Sequence | None, int]:
+        """The sequence that shares the longest beginning with the prompt, and that beginning's length.
+
+        Of equals it is one of that name.
+        """
         best: Sequence | None = None
         longest = 0
         for sequence in self.all:
             length = min(common_prefix(sequence.tokens, prompt), len(prompt) - 1)
             if not self.rewindable and (length < len(sequence.tokens) or sequence.reserved):
                 continue
-            if length > longest:
+            if length > longest or (best and length == longest and sequence.keep == keep != best.keep):
                 best, longest = sequence, length
         return best, longest
 

@@ -41,16 +41,11 @@ class TextStream:
         if found:
             self.stopped, self.exact, self._held = True, False, ""
             return text[: min(found)[1]]
-        keep = max((_overlap(text, s) for s in self._stop), default=0)
+        keep = max((overlap(text, s) for s in self._stop), default=0)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]
 
 
-def clean(text: str) -> str:
-    """Text that UTF-8 can carry: lone surrogates become U+FFFD, surrogate pairs the character they mean."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _overlap(text: str, stop: str) -> int:
+def overlap(text: str, stop: str) -> int:
     """Length of the longest end of `text` that is a beginning of `stop`."""
     return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phireside.models.engine.library import llama, load_model
-from phireside.models.engine.text import clean
 from phireside.models.grammar import forget
+from phireside.text import clean_text
 
 if TYPE_CHECKING:
     from llguidance import LLTokenizer
@@ -53,7 +53,7 @@ class Vocabulary:
             text: any text; lone surrogates become U+FFFD.
             markers: whether control tokens written out (`<|end|>`) become those tokens, or stay text.
         """
-        data = clean(text).encode()
+        data = clean_text(text).encode()
         room = len(data) + 8
         buffer = (self._lib.llama_token * room)()
         count = self._lib.llama_tokenize(self._vocab, data, len(data), buffer, room, False, markers)

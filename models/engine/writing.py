@@ -86,10 +86,13 @@ class Writing(Run):
             self.reading, self._cached, self._restored = True, 0, 0
 
     def end(self, reason: FinishReason) -> bool:
-        """Send the rest of the text and the figures; True."""
+        """See `Run`."""
+        return self._end(reason, "")
+
+    def _end(self, reason: FinishReason, text: str) -> bool:
+        """Send the last text and the figures, one right behind the other, so that they are read at once; True."""
         stopped = self._text.stopped
-        if rest := self._text.finish():
-            self.job.send(Text(rest))
+        text += self._text.finish()
         if reason == "stop" and self._matcher and self._matcher.hurried and not stopped:
             reason = "length"  # the text is whole, but there was no room for what the model wanted to write
         elif reason == "length" and self._text.stopped and not stopped:
@@ -111,7 +114,10 @@ class Writing(Run):
             time_to_first_token_s=(self._first or now) - self.job.asked,
             decode_s=self._last - self._first,
         )
-        self.job.send(Ended(usage, tuple(self._generated), self._text.exact))
+        ended = Ended(usage, tuple(self._generated), self._text.exact)
+        if text:
+            self.job.send(Text(text))
+        self.job.send(ended)
         return True
 
     def close(self) -> None:
@@ -167,11 +173,13 @@ class Writing(Run):
             text += self._text.push(self._vocabulary.piece(token))
             if self._text.stopped:
                 break
+        if self._text.stopped or (self._matcher and self._matcher.finished):
+            return self._end("stop", text)
+        if len(self._generated) >= self.job.limit:
+            return self._end("length", text)
         if text:
             self.job.send(Text(text))
-        if self._text.stopped or (self._matcher and self._matcher.finished):
-            return self.end("stop")
-        return len(self._generated) >= self.job.limit and self.end("length")
+        return False
 
     def _go_on_with(self, certain: list[int]) -> None:
         """These are to be evaluated next, and guesses after them."""

@@ -235,11 +235,12 @@ def test_pull_downloads_records_and_is_idempotent(settings: Settings, hub: Hub, 
     assert catalog.resolve().sha256 == hub.sha256
 
 
-def test_pull_takes_any_file_of_the_hub(settings: Settings, hub: Hub, tiny_phi3: Path) -> None:
+@pytest.mark.parametrize("name", ["x.gguf", "X.GGUF"])
+def test_pull_takes_any_file_of_the_hub(settings: Settings, hub: Hub, tiny_phi3: Path, name: str) -> None:
     catalog = Catalog(settings, ModelFolders(), endpoint=hub.url)
     hub.body = tiny_phi3.read_bytes()
-    entry = catalog.pull("hf:o/r/x.gguf")
-    assert (entry.name, entry.path) == ("hf:o/r/x.gguf", settings.models_dir / "o/r/x.gguf")
+    entry = catalog.pull(f"hf:o/r/{name}")
+    assert (entry.name, entry.path) == (f"hf:o/r/{name}", settings.models_dir / "o/r" / name)
 
 
 def test_pull_replaces_a_damaged_download(settings: Settings, hub: Hub, tiny_phi3: Path) -> None:

@@ -49,7 +49,7 @@ def stats(model: ChatGGUF) -> Any:
     return model._open(model.model).runtime.engine.stats()
 
 
-def idle(model: ChatGGUF, seconds: float = 20) -> bool:
+def idle(model: ChatGGUF, seconds: float = 60) -> bool:
     """Whether the engine comes to rest."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

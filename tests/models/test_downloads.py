@@ -33,7 +33,7 @@ def catalog(settings: Settings, hub: Hub, tiny_phi3: Path) -> Catalog:
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
     """Where a transfer that broke off waits until this is set."""
     gate = Event()
-    monkeypatch.setattr(transfer, "time", SimpleNamespace(sleep=lambda _: gate.wait(20)))
+    monkeypatch.setattr(transfer, "time", SimpleNamespace(sleep=lambda _: gate.wait(60)))
     yield gate
     gate.set()
 
@@ -47,7 +47,7 @@ def downloads(catalog: Catalog, settings: Settings, monkeypatch: pytest.MonkeyPa
 
 
 def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.005)

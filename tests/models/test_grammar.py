@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from phireside.errors import GrammarError, RequestError
 from phireside.models.grammar import Grammar
+from phireside.models.grammar_route import find_route
 
 ARITHMETIC = """start: expr
 expr: term (("+" | "-" | "*" | "/") term)*
@@ -193,6 +194,18 @@ def test_the_refusal_says_how_many_tokens_are_needed(guide: Any) -> None:
     assert grammar.matcher(guide, needed)
     with pytest.raises(GrammarError, match=rf"has {needed} tokens, but only {needed - 1} are left"):
         grammar.matcher(guide, needed - 1)
+
+
+def test_a_text_that_is_found_late_is_good_enough_if_it_fits(guide: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    searches: list[list[int] | None] = []
+
+    def late(*args: Any) -> list[int] | None:
+        searches.append(find_route(*args) if searches else None)
+        return searches[-1]
+
+    monkeypatch.setattr("phireside.models.grammar.find_route", late)
+    Grammar.regex("late and short").matcher(guide, 20)
+    assert len(searches) == 2
 
 
 def test_what_was_consumed_wrongly_changes_nothing(guide: Any) -> None:

@@ -59,7 +59,6 @@ def test_it_says_whether_it_fits(tiny_phi3: Path, monkeypatch: pytest.MonkeyPatc
         "phireside.models.info.psutil.virtual_memory", lambda: type("Memory", (), {"available": need.total - 1})
     )
     assert not memory_need(file, EngineSettings()).fits
-    assert memory_need(file, EngineSettings()).fits_beside_gpu
 
 
 def bare(metadata: dict[str, int | str | Array], kind: int = 12) -> GgufFile:

@@ -131,8 +131,9 @@ def test_an_accepted_file_is_the_right_one_from_then_on(ledger: Ledger, model: P
 
 def test_what_is_no_gguf_cannot_be_accepted(ledger: Ledger, model: Path) -> None:
     model.write_bytes(b"")
-    with pytest.raises(ModelDamagedError, match="empty"):
+    with pytest.raises(ModelDamagedError, match="empty") as refused:
         ledger.accept(model)
+    assert "accept" not in refused.value.hint
 
 
 @pytest.mark.usefixtures("later")

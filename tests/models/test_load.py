@@ -1,5 +1,6 @@
 """`load_chat_model`: a file here, or a server that speaks OpenAI's interface, played by one on a loopback address."""
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ class Server:
 
 
 class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"  # which keeps connections
     server_state: Server
 
     def log_message(self, *args: object) -> None:
@@ -94,6 +96,16 @@ async def test_a_server_answers_invoke_and_its_async_form(served: Settings, serv
     model = load_chat_model("openai:tiny", served)
     assert model.invoke("Hi").text == (await model.ainvoke("Hi")).text == "Hello from the server"
     assert len(server.requests) == 2
+
+
+def test_a_server_is_asked_from_one_event_loop_after_another(served: Settings, server: Server) -> None:
+    """The loop of a chat and those of chains in the same program, while both loops live."""
+    loops = [asyncio.new_event_loop() for _ in range(2)]
+    for loop in [*loops, *loops]:
+        model = load_chat_model("openai:tiny", served)
+        assert loop.run_until_complete(model.ainvoke("Hi")).text == "Hello from the server"
+    for loop in loops:
+        loop.close()
 
 
 def test_sampling_that_openai_does_not_know_goes_to_ones_own_server(served: Settings, server: Server) -> None:

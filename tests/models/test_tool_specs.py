@@ -23,10 +23,13 @@ def test_a_choice_is_what_langchain_and_openai_call_it() -> None:
         assert choose(tools, choice) == (first, False)
 
 
-@pytest.mark.parametrize("choice", ["subtract", {"type": "function"}, 7, "", {"function": {"name": None}}])
+@pytest.mark.parametrize(
+    "choice", ["subtract", {"type": "function"}, 7, "", {"function": {"name": None}}, {"function": "add"}]
+)
 def test_a_choice_that_cannot_be_is_refused_with_the_tools_there_are(choice: Any) -> None:
-    with pytest.raises(RequestError, match="add, look_up"):
+    with pytest.raises(RequestError, match="add, look_up") as refused:
         ChatGGUF().bind_tools([add, look_up], tool_choice=choice)
+    assert repr(choice) in refused.value.message
 
 
 def test_two_tools_of_one_name_and_a_servers_tool_are_refused() -> None:

@@ -88,6 +88,11 @@ def call(name: str, args: str, thought: str = "I look.") -> str:
         ("Thought: I know.\nFinal Answer: It is\n\n42.", True),
         ("Thought: I know.\nFinal Answer: ", False),
         ("Thought: I know.\nFinal Answer:\nIt is 42.", True),
+        ("Thought: I know.\nFinal Answer: It is 42.\nThoughts: a Thought: none.", True),
+        ("Thought: I know.\nFinal Answer: It is 42.\nFinal Answer:", True),  # it can only end there
+        ("Thought: I know.\nFinal Answer: It is 42.\nFinal Answer: It", False),
+        ("Thought: I know.\nFinal Answer: It is 42.\n\nThought: I use", False),
+        ("Thought: I know.\nFinal Answer: Thought: I use", False),
         ("It is 42.", False),
         (call("now", "{}", thought="é" * THOUGHT_LENGTH), True),
         (call("now", "{}", thought="x" * (THOUGHT_LENGTH + 1)), False),
@@ -224,8 +229,8 @@ def summary(message: AIMessageChunk) -> Any:
 
 
 PARTS = [
-    "Thought:", " ", "I do", "\n", "Action: ", "add", "\nAction Input: ", '{"a": "', "\\", '"', "}", "Final Answer:",
-    " 42",
+    "Thought:", " ", "I do", "\n", "Act", "ion:", "Action: ", "add", "\nAction Input: ", '{"a": "', "\\", '"', "}",
+    "Final Answer:", " 42",
 ]  # fmt: skip
 
 
@@ -248,6 +253,14 @@ def test_what_was_written_is_what_is_read(thought: str, args: dict[str, Any], an
     assert final.content == answer.lstrip()
     thoughts = {message.additional_kwargs.get("reasoning_content", "") for message in (called, final)}
     assert thoughts == {thought.lstrip(" ")}
+
+
+@pytest.mark.parametrize("label", ["Thought:", "Action:", "Action Input:", "Observation:", "Final Answer:"])
+def test_an_answer_ends_where_a_line_begins_with_a_label_and_nothing_of_it_is_streamed(label: str) -> None:
+    text = f"Thought: Hm.\nFinal Answer: 4 {label} is\nThou\n\n{label} more"
+    for pieces in ([text], list(text)):
+        assert read(pieces).content == f"4 {label} is\nThou"
+    assert read(["Thought: Hm.\nFinal Answer: 4", "\nFinal Ans"]).content == "4\nFinal Ans"
 
 
 @pytest.mark.parametrize("cut", range(len(call("add", '{"a": [1, {"b": "x"}]}')) + 1))

@@ -57,7 +57,7 @@ def logprob(tokens: list[int], token: int) -> float:
 class PaperMatcher:
     """A grammar that forces two tokens at the beginning, and up to three after every fourth token."""
 
-    finished = False
+    finished = hurried = False
 
     def __init__(self, limit: int) -> None:
         self._left, self._last, self._begun = limit, 0, False

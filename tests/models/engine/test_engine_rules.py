@@ -362,7 +362,7 @@ def test_an_answer_longer_than_the_idle_time_is_followed_by_a_whole_idle_time_an
         assert engine.stats().state == "ready"
         paper.made[-1].go.set()
         assert isinstance(listener.last, Ended)
-        wait_until(lambda: engine.stats().state == "unloaded", seconds=10)
+        wait_until(lambda: engine.stats().state == "unloaded")
 
 
 # ---- the place in the queue ----
@@ -391,6 +391,18 @@ def test_the_place_in_the_queue_is_counted_from_one_and_moves_up_to_zero(
     batcher.go.set()
     assert all(isinstance(listener.last, Ended) for listener in listeners)
     assert seen == [[0, 1, 2], [0, 0, 1], [0, 0, 0]]
+
+
+def test_nobody_is_ahead_of_the_first_while_the_model_loads(
+    engine: Engine, paper: type[PaperBatcher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, load = threading.Event(), engine._load
+    monkeypatch.setattr(engine, "_load", lambda: held.wait(60) and load())
+    ahead = [submit(engine, token)[0].ahead for token in (1, 2)]
+    held.set()
+    wait_until(lambda: paper.made)
+    paper.made[-1].go.set()
+    assert ahead == [0, 1]
 
 
 def test_whoever_goes_first_moves_the_others_back_and_whoever_leaves_moves_them_up(

@@ -31,12 +31,13 @@ class Cells:
         pass
 
 
-def chat(pool: SequencePool, prompt: list[int]) -> int:
+def chat(pool: SequencePool, prompt: list[int], keep: str = "") -> int:
     """A chat that is answered and parked; the id of its sequence."""
-    placed = pool.place(prompt, len(prompt) + 5)
+    placed = pool.place(prompt, len(prompt) + 5, keep)
     assert placed
     sequence, length = placed
-    sequence.extend(prompt[length:])
+    sequence.extend([*prompt[length:], len(keep)])
+    sequence.keep = keep
     pool.park(sequence)
     return sequence.id
 
@@ -49,6 +50,23 @@ def test_a_new_chat_with_a_common_system_prompt_takes_the_oldest_sequence_and_no
     assert chat(pool, [*system, *[4] * 50]) == second
     held = {s.id: s.tokens[30:33] for s in pool.all}
     assert held == {first: [1, 1, 1], second: [4, 4, 4], third: [3, 3, 3]}
+
+
+def test_another_answer_takes_the_place_of_the_first_one_of_its_own_chat() -> None:
+    pool = SequencePool(Cells(), 4, 10_000)
+    first, second = chat(pool, [7] * 50, "a"), chat(pool, [7] * 50, "b")
+    assert len({first, second}) == 2
+    assert [chat(pool, [7] * 50, name) for name in ("b", "a", "b")] == [second, first, second]
+
+
+def test_a_chat_that_begins_like_another_leaves_the_rest_of_that_one_in_the_cache(tiny_phi3: Path) -> None:
+    with Engine(tiny_phi3, SMALL) as engine:
+        _, first = ask(engine, PROMPT, keep="a")
+        talk = [*PROMPT, *first.tokens, *range(600, 680)]
+        _, second = ask(engine, talk, keep="a")
+        ask(engine, PROMPT, keep="b")
+        _, third = ask(engine, [*talk, *second.tokens, 9], keep="a")
+        assert third.usage.evaluated_tokens == 2
 
 
 def test_background_work_leaves_a_sequence_for_a_person(tiny_phi3: Path) -> None:
