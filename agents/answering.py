@@ -22,6 +22,7 @@ from langgraph.types import Command
 
 from phireside.agents.build import Limits, build_agent
 from phireside.agents.policies.marks import is_untrusted
+from phireside.agents.policies.sums import Sums
 from phireside.agents.policies.turn import READ, UNREAD
 from phireside.agents.policies.untrusted import RULE
 from phireside.agents.steps import Step, StepReader, messages_in
@@ -94,7 +95,7 @@ class WithTools:
             system_prompt=system,
             limits=self._limits,
             checkpointer=InMemorySaver(),
-            middleware=[_Kept(turn.conversation_id)] if isinstance(self._model, ChatGGUF) else (),
+            middleware=[Sums(), *([_Kept(turn.conversation_id)] if isinstance(self._model, ChatGGUF) else [])],
         )
         config: RunnableConfig = {"configurable": {"thread_id": turn.conversation_id}}
         watching = _Watching(turn, conversation)

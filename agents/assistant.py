@@ -134,11 +134,19 @@ def agent(
         RequestError: a tool has effects, and there is no checkpointer in which an approval could wait.
     """
     from phireside.agents.build import build_agent
+    from phireside.agents.policies.sums import Sums
 
     searched = knowledge_base(base, settings) if base else None
     names = [*tools, *(["knowledge"] if base else [])]
     made = make_tools(names, settings, base=searched)
-    return build_agent(model, made, system_prompt=settings.system_prompt, memory=memory, checkpointer=checkpointer)
+    return build_agent(
+        model,
+        made,
+        system_prompt=settings.system_prompt,
+        memory=memory,
+        checkpointer=checkpointer,
+        middleware=[Sums()],
+    )
 
 
 _open: dict[tuple[Path, str], KnowledgeBase] = {}

@@ -11,6 +11,7 @@ from phireside.lazy import lazy
 if TYPE_CHECKING:
     from phireside.chains.chain import Growing
     from phireside.chains.chain_of_thought import chain_of_thought
+    from phireside.chains.chat import Chat
     from phireside.chains.choose import YesNo, choose, yes_no
     from phireside.chains.classify import Classified, classify
     from phireside.chains.cost import Cost, CostHandler
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from phireside.chains.story import story_chain
     from phireside.chains.tree_of_thought import three_experts, tree_of_thought
     from phireside.chains.turn import Answerer, Turn
-    from phireside.chains.turns import Chat
     from phireside.chains.validated import Rule, Validated, validated
 else:
     __getattr__ = lazy(
@@ -72,7 +72,7 @@ else:
             "summarize": "long_text",
             "Matched": "matching",
             "matching": "matching",
-            "Chat": "turns",
+            "Chat": "chat",
             "Turn": "turn",
             "Answerer": "turn",
             "Cost": "cost",

@@ -7,7 +7,7 @@ chapter 6. The answer is decoded under a grammar, so that nobody looks for it wi
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, cast
 
 from langchain_core.messages import BaseMessage
 from langchain_core.prompts import BaseChatPromptTemplate
@@ -74,7 +74,7 @@ class CotPrompt:
     """
 
     def __init__(self, file: PromptFile, examples: Shown) -> None:
-        shown: Any = examples if isinstance(examples, Examples | str) else Examples(tuple(examples or ()))
+        shown: Any = examples if isinstance(examples, Examples | str) else Examples(cast("Any", examples or ()))
         if isinstance(shown, str) and shown != "book":
             hint = 'Pass "book", pairs of a question and its reasoning, or None for no examples.'
             raise RequestError(f"The examples are {shown!r:.80}.", hint=hint)

@@ -22,6 +22,7 @@ from pydantic.errors import PydanticUserError
 from typing_extensions import is_typeddict
 
 from phireside.chains.cost import Cost
+from phireside.chains.given import check_prompt
 from phireside.chains.loop import gate
 from phireside.chains.prompt_files import load_prompts
 from phireside.errors import EngineError, GrammarError, RequestError
@@ -102,7 +103,8 @@ def choice(options: Sequence[str]) -> Form[str]:
     Raises:
         RequestError: there are none, or one of them is empty or no text.
     """
-    if isinstance(options, str) or not all(isinstance(each, str) and each.strip() for each in options) or not options:
+    given: Any = options if isinstance(options, Sequence) and not isinstance(options, str) else ()
+    if not given or not all(isinstance(each, str) and each.strip() for each in given):
         raise RequestError(f"The options are {options!r:.80}.", hint='Pass a list of texts, e.g. ["red", "green"].')
     known: dict[str, list[str]] = {}
     for option in dict.fromkeys(options):
@@ -194,7 +196,7 @@ def _described(schema: Any) -> tuple[Mapping[str, Any], Callable[[str], Any]]:
             return described, functools.partial(_read_json, Draft202012Validator(described))
         adapter: TypeAdapter[Any] = TypeAdapter(schema)
         return adapter.json_schema(), adapter.validate_json
-    except (PydanticUserError, TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
+    except (PydanticUserError, TypeError, ValueError, LookupError, AttributeError, RecursionError) as error:
         raise RequestError(
             f"{schema!r:.80} cannot be used as a schema: {_first_line(error)}.",
             hint="Pass a JSON schema, a pydantic class, a TypedDict or a dataclass.",
@@ -261,8 +263,13 @@ async def ask(
     Raises:
         EngineError: the answer was shortened to end within max_tokens, or no attempt was of the form.
         GrammarError: nothing can be of the form, or not within max_tokens.
+        RequestError: the messages are none.
         NotSupportedError: the model does not take one of the arguments.
     """
+    given: Any = messages
+    if isinstance(given, str):  # each of its characters would be a message
+        raise RequestError(f"ask was given {given!r:.80}.", hint="Pass a list of messages: [HumanMessage(…)].")
+    check_prompt("ask", given)
     asked, cost, problem = list(messages), Cost(), ""
     write = _writer(model, form, arguments)
     for _ in range(ATTEMPTS):

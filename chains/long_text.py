@@ -89,10 +89,10 @@ class Window:
         return found
 
     def groups(self, texts: Sequence[str], fill: Fill) -> list[list[str]]:
-        """The texts in groups that fit into one prompt each, at least two in the first; in order.
+        """The texts in groups that fit into one prompt each, at least two in one of them; in order.
 
         Raises:
-            ContextOverflowError: not even two fit.
+            ContextOverflowError: no two neighbours fit.
         """
         groups: list[list[str]] = [[]]
         for text in texts:

@@ -30,14 +30,17 @@ _gates: "WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]" = Weak
 @cache
 def _made() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
-    threading.Thread(target=_serve, args=(loop,), name="chains", daemon=True).start()
+    threading.Thread(target=serve, args=(loop,), name="chains", daemon=True).start()
     return loop
 
 
-def _serve(loop: asyncio.AbstractEventLoop) -> None:
-    while True:
+def serve(loop: asyncio.AbstractEventLoop) -> None:
+    """Run a loop until it is stopped."""
+    stopped = False
+    while not stopped:
         with suppress(SystemExit, KeyboardInterrupt):  # of one task, which tells who waits for it; others go on
             loop.run_forever()
+            stopped = True
 
 
 def _loop() -> asyncio.AbstractEventLoop:

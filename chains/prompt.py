@@ -17,7 +17,7 @@ from langchain_core.vectorstores import InMemoryVectorStore
 from pydantic import ConfigDict, model_validator
 from typing_extensions import Unpack
 
-from phireside.chains.given import Model, check_variables
+from phireside.chains.given import Model, check_counts, check_variables
 from phireside.chains.prompt_files import variables_of
 from phireside.errors import RequestError
 from phireside.memory.budget import counter_of
@@ -65,11 +65,10 @@ class Examples:
         Raises:
             RequestError: there are no examples, or count is below 1.
         """
-        every = cls(tuple(pairs))
-        if not every.pairs or count < 1:
-            raise RequestError(
-                f"{count} of {len(every.pairs)} examples cannot be chosen.", hint="Give some, and a count of 1 or more."
-            )
+        check_counts(count=count)
+        every = cls(cast("Any", pairs))
+        if not every.pairs:
+            raise RequestError("There are no examples to choose from.", hint="Give some.")
         numbered = [{"question": question, "number": number} for number, (question, _) in enumerate(every.pairs)]
         selector = Selector.from_examples(
             cast("list[dict[str, str]]", numbered), embeddings, InMemoryVectorStore, k=count, input_keys=["question"]
@@ -172,27 +171,32 @@ class Prompt(BaseChatPromptTemplate):
         """
         kept: dict[str, Any] = dict(self.pieces)
         if before is None:
-            return self.of(**cast("Pieces", kept | pieces))
+            return self._of(kept | pieces)
         self._check_names([before])
         added: dict[str, Any] = {}
         for name, piece in kept.items():
             added |= (pieces if name == before else {}) | ({name: piece} if name not in pieces else {})
-        return self.of(**cast("Pieces", added))
+        return self._of(added)
 
     def remove(self, *names: PieceName) -> Self:
         """A prompt without these pieces."""
         self._check_names(names)
-        return self.of(**cast("Pieces", {name: piece for name, piece in self.pieces if name not in names}))
+        return self._of({name: piece for name, piece in self.pieces if name not in names})
 
     def reorder(self, *names: PieceName) -> Self:
         """A prompt with its pieces in this order; those not named come last, in the order they have."""
         self._check_names(names)
         pieces = dict(self.pieces)
-        return self.of(**cast("Pieces", {name: pieces[name] for name in dict.fromkeys([*names, *pieces])}))
+        return self._of({name: pieces[name] for name in dict.fromkeys([*names, *pieces])})
+
+    def _of(self, pieces: Mapping[str, Any]) -> Self:
+        """A prompt of these pieces, in which the same variables are filled in already."""
+        made = self.of(**cast("Pieces", pieces))
+        return cast("Self", made.partial(**self.partial_variables)) if self.partial_variables else made
 
     def _check_names(self, names: Iterable[str]) -> None:
         has = [name for name, _ in self.pieces]
-        if unknown := [name for name in names if name not in has]:
+        if unknown := [str(name) for name in names if name not in has]:
             raise RequestError(f"The prompt has no {', '.join(unknown)}.", hint=f"It has {', '.join(has)}.")
 
     # ---- LangChain's interface ------------------------------------------------------------------------------------

@@ -151,15 +151,15 @@ def _pair(message: Any) -> tuple[str, str]:
 
 
 def _given(name: str, override: Any) -> dict[str, BaseChatPromptTemplate]:
+    hint = 'Pass a YAML file, or {"name": "text"}.'
     if isinstance(override, str | Path):
         return read_prompts(Path(override)).prompts
     if not isinstance(override, Mapping):
-        hint = 'Pass a YAML file, or {"name": "text"}.'
         raise SettingsError(f"The prompts given to {name} are {override!r:.80}.", hint=hint)
     try:
         return {each: to_prompt(value) for each, value in override.items()}
     except (ValueError, TypeError) as error:
-        raise SettingsError(f"The prompts given to {name} cannot be used: {error}.") from error
+        raise SettingsError(f"The prompts given to {name} cannot be used: {error}.", hint=hint) from error
 
 
 def _check_same_variables(name: str, prompt: BaseChatPromptTemplate, shipped: BaseChatPromptTemplate) -> None:

@@ -72,6 +72,8 @@ def sequential(
             or one of those above; an input that no link uses; a prompt or a sampling that cannot be used.
         NotSupportedError: a link has a preset, and its model no temperature or top_p.
     """
+    if not isinstance(links, Sequence):
+        raise RequestError(f"The links are {links!r:.80}.", hint='Give a list: [Link("title", "A title for {text}")].')
     stages = [_stage(each) for each in links]
     prompts = [[_prompt_of(link) for link in stage] for stage in stages]
     given = _wired(stages, prompts, inputs)

@@ -9,9 +9,11 @@ import hashlib
 import json
 import re
 import tempfile
+import threading
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from phireside.errors import SettingsError, ToolError
 from phireside.tools.mcp_servers import Server
 
 _LISTED = 8  # kinds of hidden characters
+_WRITING = threading.Lock()
 # Fillers and selectors that fonts leave empty; U+FE0E and U+FE0F make a sign text or a picture, and stay.
 _EMPTY = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0\ufe00-\ufe0d\U000e0100-\U000e01ef]")
 _UNSEEN = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}  # Unicode's general categories
@@ -144,11 +147,12 @@ class Approvals:
             raise ToolError(f"{offer.why}.", hint="Run `phireside approve FILE`; in a program see docs/tools.md, MCP.")
         if not self._approve(offer):
             return False
-        entry = self._kept.setdefault(server.fingerprint, {"name": server.name, "tools": {}})
-        if tool:
-            entry["tools"][tool.name] = wanted
-        self._save()
-        return True
+        with self._changed() as kept:
+            if not tool:
+                kept.setdefault(server.fingerprint, {"name": server.name, "tools": {}})
+            elif server.fingerprint in kept:  # else it was revoked meanwhile
+                kept[server.fingerprint]["tools"][tool.name] = wanted
+            return server.fingerprint in kept
 
     def servers(self) -> list[Approved]:
         """What was approved so far, by name."""
@@ -167,11 +171,20 @@ class Approvals:
         Raises:
             SettingsError: that cannot be kept.
         """
-        if tool and server in self._kept:
-            self._kept[server]["tools"].pop(tool, None)
-        else:
-            self._kept.pop(server, None)
-        self._save()
+        with self._changed() as kept:
+            if not tool:
+                kept.pop(server, None)
+            elif server in kept:
+                kept[server]["tools"].pop(tool, None)
+
+    @contextmanager
+    def _changed(self) -> Iterator[dict[str, Any]]:
+        """What is kept now, which others may have changed while a person thought; written when it was changed here."""
+        with _WRITING:
+            if self._path:
+                self._kept = _kept(self._path)
+            yield self._kept
+            self._save()
 
     def _save(self) -> None:
         """Write the file anew: the old one stays until the new one is whole."""

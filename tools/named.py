@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
@@ -97,6 +98,8 @@ def make_tools(
                 raise SettingsError(f"The tool {name} cannot be used.", hint=why)
             if name == "mcp_tools":
                 tools += _mcp(settings, failed)
+            elif name == "web_search":
+                tools.append(_web_search(settings.tools.searxng_url))
             else:
                 tools.append(factory(name)(**_options(name, settings, folders, base)))
         except PhiresideError as error:
@@ -117,9 +120,15 @@ def _options(
         return {"retriever": base}
     if name == "read_file":
         return {"folders": [*folders, *settings.tools.folders]}
-    if name == "web_search" and settings.tools.searxng_url:
-        return {"search": import_module("phireside.tools").searxng(settings.tools.searxng_url)}
     return {}
+
+
+@cache
+def _web_search(searxng_url: str) -> BaseTool:
+    """One for the whole program: what it has found, and how long it has to wait, outlives a question."""
+    tools = import_module("phireside.tools")
+    made: BaseTool = tools.web_search(tools.searxng(searxng_url) if searxng_url else None)
+    return made
 
 
 _listed: dict[tuple[str, str, bytes, bytes], list[BaseTool]] = {}
@@ -132,22 +141,22 @@ def _mcp(settings: Settings, failed: Failed | None) -> list[BaseTool]:
     """
     file, kept = settings.mcp_file, settings.mcp_approvals
     key = str(file), str(kept), _bytes(file), _bytes(kept)
-    if key not in _listed:
-        problems: list[str] = []
+    if (known := _listed.get(key)) is not None:
+        return known
+    problems: list[str] = []
 
-        def told(server: str, error: PhiresideError) -> None:
-            problems.append(server)
-            if failed is None:
-                raise error
-            failed(server, error)
+    def told(server: str, error: PhiresideError) -> None:
+        problems.append(server)
+        if failed is None:
+            raise error
+        failed(server, error)
 
-        tools: list[BaseTool] = factory("mcp_tools")(file, approvals=kept, failed=told)
-        if problems:
-            return tools
-        for old in [each for each in _listed if each[:2] == key[:2]]:
-            del _listed[old]
+    tools: list[BaseTool] = factory("mcp_tools")(file, approvals=kept, failed=told)
+    if not problems:
+        for old in [each for each in list(_listed) if each[:2] == key[:2]]:
+            _listed.pop(old, None)  # two questions may be here at once
         _listed[key] = tools
-    return _listed[key]
+    return tools
 
 
 def _bytes(path: Path) -> bytes:

@@ -30,11 +30,23 @@ class BoundAnswer(ModelPolicy):
 
     def model_call(self, request: ModelRequest[Any]) -> ModelPlan:
         """See `ModelPolicy`."""
-        response = yield request
-        amount = last_amount(request.messages)
-        if amount is None:
-            return response
-        return ModelResponse([_bound(each, amount) for each in response.result], response.structured_response)
+        return bound((yield request), request.messages)
+
+
+def bound(
+    response: ModelResponse[Any], messages: Sequence[BaseMessage], *, at_the_end: bool = False
+) -> ModelResponse[Any]:
+    """The response, with an answer that gives the last result of these messages if it is a number.
+
+    Args:
+        response: of the model.
+        messages: before it.
+        at_the_end: whether it must be the answer's last number, and an answer without one is none.
+    """
+    amount = last_amount(messages)
+    if amount is None:
+        return response
+    return ModelResponse([_bound(each, amount, at_the_end) for each in response.result], response.structured_response)
 
 
 def last_amount(messages: Sequence[BaseMessage]) -> str | None:
@@ -50,11 +62,11 @@ def last_amount(messages: Sequence[BaseMessage]) -> str | None:
     return text if _AMOUNT.fullmatch(text) else None
 
 
-def _bound(message: BaseMessage, amount: str) -> BaseMessage:
+def _bound(message: BaseMessage, amount: str, at_the_end: bool) -> BaseMessage:
     if not isinstance(message, AIMessage) or message.tool_calls or message.invalid_tool_calls:
         return message
-    said = {Decimal(each) for each in _SIGNED.findall(_THOUSANDS.sub("", message.text))}
-    if not said or Decimal(amount.split(" ")[0]) in said:
+    said = [Decimal(each) for each in _SIGNED.findall(_THOUSANDS.sub("", message.text))]
+    if Decimal(amount.split(" ")[0]) in said[-1 if at_the_end else 0 :] or not (said or at_the_end):
         return message
     metadata = {**message.response_metadata, SAID: message.text}
     return message.model_copy(update={"content": f"The answer is {amount}.", "response_metadata": metadata})

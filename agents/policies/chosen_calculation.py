@@ -34,7 +34,7 @@ PROBABILITY = "probability"
 """Key in the `response_metadata` of a step that was chosen: how probable, of all that it was chosen from."""
 
 _FORMULA = re.compile(r"\d\s*(?:[%^*/+\u00d7\u00f7]|-\s*\d)")
-_MOST_NUMBERS = 6  # of a question: they make 250 calculations
+_MOST_NUMBERS = 6  # of a question: they make 140 calculations at most
 
 
 class ChosenCalculation(AgentMiddleware[Any, Any, Any]):

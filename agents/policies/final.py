@@ -7,7 +7,7 @@ from langchain.agents.middleware.types import ModelRequest, ModelResponse
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
 from phireside.agents.policies.turn import turn_of
-from phireside.agents.policies.untrusted import UNTRUSTED, unmarked
+from phireside.agents.policies.untrusted import UNTRUSTED, without_copies
 from phireside.models import ChatGGUF
 
 ENDED_BY = "ended_by"
@@ -30,11 +30,16 @@ def forced(request: ModelRequest[Any]) -> ModelRequest[Any]:
     return request.override(tools=[], tool_choice=None)
 
 
-def for_a_person(message: BaseMessage) -> BaseMessage:
-    """An answer without what is not for its reader: marks of strangers' text, and a call that was only written down."""
+def for_a_person(message: BaseMessage, before: Sequence[BaseMessage]) -> BaseMessage:
+    """An answer without what is not for its reader: marks of strangers' text, and a call that was only written down.
+
+    Args:
+        message: that the model gave.
+        before: the conversation.
+    """
     if not isinstance(message, AIMessage) or message.tool_calls or message.invalid_tool_calls:
         return message
-    text = unmarked(message.text).partition("\nAction:")[0]
+    text = without_copies(message.text, before).partition("\nAction:")[0]
     return message if text == message.text else message.model_copy(update={"content": text})
 
 

@@ -138,11 +138,11 @@ class _Run:
         """A call of the model begins."""
         self._begun = time.monotonic()
 
-    def count(self, response: ModelResponse[Any]) -> ModelResponse[Any]:
-        """A call has ended: the response with its time."""
+    def count(self, response: ModelResponse[Any], before: Sequence[BaseMessage]) -> ModelResponse[Any]:
+        """A call has ended, with this conversation before it: the response with its time."""
         self.steps += 1
         seconds = round(time.monotonic() - self._begun, 4)
-        result = [_with_seconds(for_a_person(each), seconds) for each in response.result]
+        result = [_with_seconds(for_a_person(each, before), seconds) for each in response.result]
         self.tokens += sum(_tokens(each) for each in result if isinstance(each, AIMessage))
         return ModelResponse(result, response.structured_response)
 
@@ -225,7 +225,7 @@ class TurnLimits(AgentMiddleware[Any, Any, Any]):
         why = run.reached()
         if not why:
             try:
-                response = run.count((yield _Call(request, run.seconds(last=False))))
+                response = run.count((yield _Call(request, run.seconds(last=False))), request.messages)
                 if is_cut(response) and (late := run.late()):
                     return run.report(closed(response, *late, request.messages))
                 if not is_empty(response):
@@ -253,12 +253,12 @@ class TurnLimits(AgentMiddleware[Any, Any, Any]):
                 if not attempts:
                     raise
             else:
-                return run.report(closed(run.count(response), *why, request.messages))
+                return run.report(closed(run.count(response, request.messages), *why, request.messages))
 
     def _without_model(self, run: _Run, request: ModelRequest[Any]) -> ModelResponse[Any]:
         """The answer in the place of a model that does not come back."""
         why = f"the model did not answer within {self._limits.seconds:g} s"
-        return closed(run.count(ModelResponse([AIMessage("")])), "seconds", why, request.messages)
+        return closed(run.count(ModelResponse([AIMessage("")]), []), "seconds", why, request.messages)
 
 
 def _stoppable(request: ModelRequest[Any]) -> tuple[ModelRequest[Any], Callable[[], float], Callable[[], None]]:

@@ -6,11 +6,11 @@ It lowers the chance that a model obeys what stands there, and is no wall: that 
 
 import hashlib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from itertools import count
 
 from langchain.agents.middleware.types import ToolCallRequest
-from langchain_core.messages import ToolMessage
+from langchain_core.messages import BaseMessage, ToolMessage
 
 from phireside.agents.policies.plan import ToolPlan, ToolPolicy, each_message
 
@@ -24,6 +24,9 @@ RULE = (
 """For the system prompt of an agent that has such tools."""
 
 _MARK = re.compile(r"</?data [0-9a-f]{8}>\n?")
+_NUMBER = "(?:[0-9a-fA-F]{4,16}|(?=[a-zA-Z]*[0-9])[0-9a-zA-Z]{1,16})"  # or nearly: a small model miscopies it
+_COPIED = re.compile(rf"</?\s*data\s+{_NUMBER}\s*(?:>\n?|$)")
+_BARE = re.compile(r"^\s*</?data>|</?data>\s*$")
 _MARKED = re.compile(r"<data (\w{8})>\n(.*)\n</data \1>", re.DOTALL)
 
 
@@ -59,8 +62,22 @@ def marked(message: ToolMessage) -> ToolMessage:
 
 
 def unmarked(text: str) -> str:
-    """A text without any marks, which are for the model: it may have copied one of them."""
+    """What a person wrote or a tool gave, without the marks around it."""
     return _MARK.sub("", text).strip() if _MARK.search(text) else text
+
+
+def without_copies(text: str, messages: Sequence[BaseMessage]) -> str:
+    """What a model said without marks that it copied, whole or not; they are not for its reader.
+
+    Args:
+        text: of the model.
+        messages: before it. If some of them is marked, `<data>` without a number is a copy as well where the text
+            begins or ends.
+    """
+    said = _COPIED.sub("", text)
+    if any(each.response_metadata.get(UNTRUSTED) for each in messages):
+        said = _BARE.sub("", said)
+    return text if said == text else said.strip()
 
 
 def inside(text: str) -> str:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 from uuid import uuid4
@@ -56,6 +57,10 @@ class Cassette:
         self.missed: SettingsError | None = None  # an agent may take an error for a result
         if mode == "replay":
             self._read()
+
+    def for_a_run(self) -> "Cassette":
+        """The same cassette, which tells what this run has missed and no other."""
+        return copy(self)
 
     def _read(self) -> None:
         try:

@@ -1,6 +1,5 @@
 """Checks expectations on what was run. Knows nothing of agents; only `judged` asks a model."""
 
-import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from phireside.agents.scenarios.patterns import found
 from phireside.agents.scenarios.schema import Expect, written
 from phireside.chains import Cost, ask
 from phireside.chains.forms import yes_or_no
+from phireside.chains.loop import begin
 from phireside.errors import ToolError
 
 _JUDGE = """Question: {user}
@@ -99,7 +99,7 @@ def _judged(expected: Expect, turns: Sequence[TurnRecord], means: Means) -> _Che
     if means.judge is None:
         raise _UnmeasurableError("a scripted model cannot judge")
     asked = _JUDGE.format(user=turns[-1].user, answer=turns[-1].answer, judged=expected.value)
-    verdict = asyncio.run(ask(means.judge, [HumanMessage(asked)], yes_or_no()))
+    verdict = begin(ask(means.judge, [HumanMessage(asked)], yes_or_no())).result()
     return verdict.value, f"the model says {verdict.text.lower()} of {_answered(turns)}"
 
 

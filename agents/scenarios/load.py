@@ -128,15 +128,16 @@ def add_file(folder: Path, name: str, data: bytes) -> Case:
         raise SettingsError(f"{name[:80]!r} is no name of a scenario.", hint="It must end with .yaml or .yml.")
     part = ensure_dir(folder) / f".{name}.part"
     try:
-        part.write_bytes(data)
-        case = read_case(part)
-        part.replace(path)
+        try:
+            part.write_bytes(data)
+            case = read_case(part)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
     except SettingsError as error:
         raise SettingsError(error.message.replace(str(part), name), hint=error.hint) from None
     except OSError as error:
-        raise SettingsError(f"{path} cannot be written: {error.strerror}.") from error
-    finally:
-        part.unlink(missing_ok=True)
+        raise SettingsError(f"{name[:80]} cannot be written in {folder}: {error.strerror}.") from error
     return Case(path, case.scenario)
 
 

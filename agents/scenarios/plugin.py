@@ -27,7 +27,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> "ScenarioF
     """pytest's hook."""
     if file_path.suffix not in _SUFFIXES or file_path.name.endswith(".cassette.yaml"):
         return None
-    named = file_path in [Path(each).absolute() for each in parent.config.args]
+    named = file_path in [Path(each.partition("::")[0]).absolute() for each in parent.config.args]
     if named or ("scenarios" in file_path.parent.parts and _has_turns(file_path)):
         return ScenarioFile.from_parent(parent, path=file_path)
     return None

@@ -28,6 +28,7 @@ from phireside.agents.scenarios.scripted import Scripted
 from phireside.agents.scenarios.toolbox import Ran, build_tools
 from phireside.agents.steps import Agent, steps
 from phireside.chains import CostHandler
+from phireside.chains.given import check_counts
 from phireside.errors import PhiresideError, SettingsError
 from phireside.memory import Memory, memory_named
 
@@ -48,7 +49,7 @@ def _ignore(case: Case, seed: int, news: News) -> None:
 
 @dataclass(frozen=True)
 class Options:
-    """How scenarios are run.
+    """How scenarios are run. Raises RequestError if `seeds` or `at_once` is below 1.
 
     Args:
         make_model: makes a chat model of a name; called with `temperature`, `seed` and `max_tokens`. For the name
@@ -74,6 +75,9 @@ class Options:
     approvals: Path | None = None
     watch: Watch = _ignore
     stop: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        check_counts(at_once=self.at_once, seeds=1 if self.seeds is None else self.seeds)
 
     @property
     def replays(self) -> bool:
@@ -186,6 +190,7 @@ def _is_timed(scenario: Scenario) -> bool:
 def run_once(case: Case, seed: int, options: Options, cassette: Cassette | None = None) -> Run:
     """One run of a scenario; see `run_cases`."""
     scenario, records, error, checks = case.scenario, list[TurnRecord](), "", list[Check]()
+    cassette = cassette and cassette.for_a_run()
     try:
         model, means = _model_and_means(case, seed, options, cassette)
         _talk(case, seed, model, options, cassette, records)

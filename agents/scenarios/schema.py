@@ -46,9 +46,14 @@ def pattern_of(value: Any) -> tuple[str, Any] | None:
     return None
 
 
+def _argument(name: str, value: Any) -> str:
+    pattern = pattern_of(value)
+    return f"{name} {pattern[0]}: {pattern[1]}" if pattern else f"{name}={value!r}"
+
+
 def written(tool: str, arguments: Mapping[str, Any]) -> str:
-    """A call as reports write it."""
-    listed = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+    """A call as reports write it; a pattern as the file has it, `query contains: macbook`."""
+    listed = ", ".join(_argument(name, value) for name, value in arguments.items())
     return f"{tool}({listed})" if listed else tool
 
 

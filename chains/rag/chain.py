@@ -131,9 +131,11 @@ def rag_chain(
 
 
 def _bases(retriever: Bases, route: Mapping[str, str] | None) -> dict[str, BaseRetriever]:
-    names = [name for name in route or {} if name != NO_SEARCH]
+    if not isinstance(route, Mapping | None):
+        raise RequestError(f"route is {route!r:.80}.", hint='Pass {"name of a base": "what it is for"}.')
+    names = [name for name in map(_stripped, route or {}) if name != NO_SEARCH]
     given = retriever if isinstance(retriever, Mapping) else {(names or ["documents"])[0]: retriever}
-    bases = {name: retriever_of(each) for name, each in given.items()}
+    bases = {_stripped(name): retriever_of(each) for name, each in given.items()}
     if not bases:
         raise RequestError("There is no retriever.", hint="Pass one, or several by name.")
     if (route or len(bases) > 1) and set(names) != set(bases):
@@ -142,6 +144,11 @@ def _bases(retriever: Bases, route: Mapping[str, str] | None) -> dict[str, BaseR
             hint='Describe each base by its name, and perhaps "none".',
         )
     return bases
+
+
+def _stripped(name: Any) -> str:
+    """A base's name, as a label of `classify` is."""
+    return str(name).strip()
 
 
 class RagChain(Chain[Answer]):
@@ -308,10 +315,11 @@ class RagChain(Chain[Answer]):
         self, question: str, history: list[BaseMessage], answer: Answer
     ) -> AsyncGenerator[Answer, None]:
         """What the model says where no search is needed: nothing in it can be cited."""
-        messages = [*history, *self._how.file.messages("plain", question=question)]
-        before, whole = answer.cost, AIMessageChunk(content="")
-        settings = known_settings(self._how.model, {"max_tokens": self._how.max_tokens})
-        async with aclosing(streamed(self._how.model.astream(messages, **settings))) as chunks:
+        how, before, whole = self._how, answer.cost, AIMessageChunk(content="")
+        window = await asyncio.to_thread(Window, how.model, how.max_tokens)
+        messages = await asyncio.to_thread(how.layout.unsearched, question, history, window)
+        settings = known_settings(how.model, {"max_tokens": how.max_tokens})
+        async with aclosing(streamed(how.model.astream(messages, **settings))) as chunks:
             async for chunk in chunks:
                 whole = whole + chunk
                 answer = replace(answer, text=without_unknown(whole.text, ())[0])

@@ -54,6 +54,8 @@ class Sample:
         Raises:
             RequestError: one is missing, or of another type.
         """
+        if not isinstance(row, Mapping):
+            raise RequestError(f"A sample is {row!r:.80}.", hint='Pass {"question": "…", "answer": "…"}.')
         texts = [row.get(name) for name in ("question", "answer")]
         lists = [row.get(name) for name in ("passages", "known")]
         good = all(isinstance(each, str) for each in texts) and isinstance(row.get("short"), str | None)
@@ -62,8 +64,8 @@ class Sample:
                 f"A sample lacks something: {dict(row)!r:.120}.",
                 hint='It needs "question" and "answer"; "passages" and "known" are lists of texts, "short" a text.',
             )
-        passages, known = lists
-        return cls(str(texts[0]), str(texts[1]), tuple(passages or ()), known and tuple(known), row.get("short"))
+        passages, known = (None if each is None else tuple(each) for each in lists)
+        return cls(str(texts[0]), str(texts[1]), passages or (), known, row.get("short"))
 
 
 def _is_texts(value: Any) -> bool:

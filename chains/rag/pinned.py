@@ -1,6 +1,7 @@
 """Whole small documents that stand in every prompt, instead of what a search finds. Knows nothing of prompts."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
@@ -35,6 +36,7 @@ def pinned(documents: Sequence[Document]) -> Pinned:
     Raises:
         RequestError: there are none, or one is empty.
     """
-    if not documents or not all(isinstance(each, Document) and each.page_content.strip() for each in documents):
-        raise RequestError(f"{len(documents)} documents were given, or one is empty.", hint="Pass documents with text.")
-    return Pinned(documents=list(documents))
+    given: Any = documents if isinstance(documents, Sequence) else ()
+    if not given or not all(isinstance(each, Document) and each.page_content.strip() for each in given):
+        raise RequestError(f"The documents are {documents!r:.80}.", hint="Pass a list of documents, each with text.")
+    return Pinned(documents=list(given))

@@ -18,6 +18,8 @@ from phireside.chains.rag.answer import KEPT, PLACED, without_citations
 from phireside.errors import ContextOverflowError, RequestError
 from phireside.retrieval.retriever import passage_key as key
 
+Fits = Callable[[Sequence[BaseMessage]], bool]
+
 _NUMBERED = re.compile(r"\[([0-9]+)\]")
 _LONGEST = 120  # characters of a title and of a heading
 
@@ -70,6 +72,13 @@ class Layout:
         shown = numbered(new, first)
         return HumanMessage(self.file.messages("ask", passages=shown, question=question)[-1].text)
 
+    def unsearched(self, question: str, history: Sequence[BaseMessage], window: Window) -> list[BaseMessage]:
+        """The prompt for a question that needs no passages."""
+        asked = self.file.messages("plain", question=question)
+        whole = [*history, *asked]
+        system = [each for each in history if isinstance(each, SystemMessage)]
+        return whole if window.fits(whole) else _with_newest(system, history, asked, window.fits)
+
     def place(self, question: str, history: Sequence[BaseMessage], found: Sequence[Document], window: Window) -> Placed:
         """The prompt for a question: grown from the last one if that fits, else anew.
 
@@ -101,7 +110,7 @@ class Layout:
         question: str,
         history: Sequence[BaseMessage],
         found: Sequence[Document],
-        fits: Callable[[Sequence[BaseMessage]], bool],
+        fits: Fits,
     ) -> Placed:
         """The best passages that fit, then the newest turns that fit beside them."""
         opening = self.opening(history)
@@ -116,12 +125,19 @@ class Layout:
                 "beside question and answer.",
                 hint="Cut documents into smaller chunks, lower max_tokens, or load the model with a larger n_ctx.",
             )
-        turns = _plain(_turns(history))
-        starts = [at for at, each in enumerate(turns) if isinstance(each, HumanMessage)]
-        prompts = ([*opening, *turns[at:], asked(count)[-1]] for at in [*starts, len(turns)])
-        messages = next((prompt for prompt in prompts if fits(prompt)), asked(count))
+        messages = _with_newest(opening, history, asked(count)[-1:], fits)
         new, kept = tuple(found[:count]), len(messages) - len(opening) - 1
         return Placed(messages, new, tuple(range(1, count + 1)), new, len(found) - count, kept)
+
+
+def _with_newest(
+    opening: Sequence[BaseMessage], history: Sequence[BaseMessage], asked: Sequence[BaseMessage], fits: Fits
+) -> list[BaseMessage]:
+    """A prompt with the newest turns of a history that fit into it, perhaps none."""
+    turns = _plain(_turns(history))
+    starts = [at for at, each in enumerate(turns) if isinstance(each, HumanMessage)]
+    prompts = ([*opening, *turns[at:], *asked] for at in starts)
+    return next((prompt for prompt in prompts if fits(prompt)), [*opening, *asked])
 
 
 def _turns(history: Sequence[BaseMessage]) -> list[BaseMessage]:

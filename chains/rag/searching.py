@@ -16,7 +16,7 @@ from langchain_core.runnables import Runnable
 from phireside.chains.classify import Classified
 from phireside.chains.cost import Cost
 from phireside.chains.forms import Form, ask, json_form, regex
-from phireside.chains.loop import together
+from phireside.chains.loop import in_thread, together
 from phireside.chains.prompt_files import PromptFile
 from phireside.chains.rag.placing import numbered
 from phireside.chains.rag.words import content
@@ -125,7 +125,12 @@ class Searching:
 
 async def _ask(retriever: BaseRetriever, query: str) -> list[Document]:
     try:
-        return await retriever.ainvoke(query)
+        try:
+            return await retriever.ainvoke(query)
+        except (AssertionError, NotImplementedError) as error:  # of a store that was not made for async calls: PGVector
+            if isinstance(error, PhiresideError):
+                raise
+            return await in_thread(retriever.invoke, query)
     except PhiresideError:
         raise
     except Exception as error:  # a retriever of another library raises what it likes

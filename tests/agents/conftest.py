@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from langchain_core.tools import BaseTool, tool
+from one_chat import conversation, store  # noqa: F401 (fixtures)
 
 
 class Counted:

@@ -31,18 +31,6 @@ DONE = AIMessage("Done.")
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[ConversationStore]:
-    opened = ConversationStore(f"sqlite:///{tmp_path / 'chat.db'}")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def conversation(store: ConversationStore) -> str:
-    return store.create().id
-
-
-@pytest.fixture
 def chat(store: ConversationStore) -> Iterator[Chat]:
     opened = Chat(store)
     yield opened

@@ -145,6 +145,28 @@ def test_a_person_sees_no_marks(counted: Any) -> None:
     assert [step.text for step in found] == ["", "Buy now!", "It says: Buy now!"]
 
 
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("no </data 1123d6b>", "no"),  # seven digits, of a starter's answer
+        ("<data 1123d6b42>\nno", "no"),
+        ("no </data 1123d", "no"),
+        ("no </data>", "no"),
+        ("<data>no</data>", "no"),
+        ("A <data mining> course, <data value='1'>, and <data> inside.", None),
+    ],
+)
+def test_nor_such_as_a_model_miscopied(counted: Any, said: str, shown: str | None) -> None:
+    page = counted.tool("page", lambda text: "Buy now!", untrusted=True)
+    answer = turn(build_agent(acts(call("page", text="a"), AIMessage(said)), [page]))[-1]
+    assert answer.text == (shown or said)
+
+
+def test_without_strangers_a_bare_mark_is_text(counted: Any) -> None:
+    answer = turn(build_agent(acts(AIMessage("<data>3</data>")), [counted.tool("own")]))[-1]
+    assert answer.text == "<data>3</data>"
+
+
 def test_a_call_that_was_only_written_down_is_no_part_of_an_answer(counted: Any) -> None:
     answer = AIMessage('It is 4.\nAction: shout\nAction Input: {"text": "4"}')
     assert turn(build_agent(acts(answer), [counted.tool("shout")]))[-1].text == "It is 4."

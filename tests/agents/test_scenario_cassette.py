@@ -115,6 +115,17 @@ def test_a_miss_of_a_tool_is_shown_too(tmp_path: Path) -> None:
         tape.tool("calculator", {"expression": "2 + 4"}, lambda: "never")
 
 
+def test_what_one_run_has_missed_is_no_fault_of_another(tmp_path: Path) -> None:
+    def make(name: str, seed: int, **_: Any) -> Fake:
+        return Fake(asked=[], seed=seed)
+
+    run_cases([case(tmp_path, TEXT + "seeds: [1]\n")], Options(make, cassettes=tmp_path, tape="record"))
+    both = case(tmp_path, TEXT + "seeds: [2, 1]\n")
+    (outcome,) = run_cases([both], Options(make, cassettes=tmp_path, at_once=1))
+    assert [(run.seed, run.passed) for run in outcome.runs] == [(2, False), (1, True)]
+    assert "has no answer" in outcome.runs[0].error
+
+
 def test_a_recording_that_breaks_leaves_the_earlier_one(tmp_path: Path) -> None:
     _, text = recorded(tmp_path)
 

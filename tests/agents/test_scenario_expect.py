@@ -1,5 +1,6 @@
 """Expectations: what meets them, what does not, and how they make a score."""
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from langchain_core.language_models import FakeListChatModel
+from langchain_core.outputs import ChatResult
 
 from phireside.agents.scenarios import Check, Outcome, Run, TurnRecord, patterns, wilson
 from phireside.agents.scenarios.expect import Means, check
@@ -35,6 +37,13 @@ def turn(
 
 def met(expected: dict[str, Any], *turns: TurnRecord, means: Means = NO_MEANS) -> bool | None:
     return check(Expect.model_validate(expected), "turn 1", turns, means).met
+
+
+def test_a_pattern_is_named_as_the_file_has_it() -> None:
+    arguments = {"query": {"contains": "macbook"}, "at": 'a"b', "most": 3}
+    assert Expect.model_validate({"tool": "search", "arguments": arguments}).label == (
+        "tool: search(query contains: macbook, at='a\"b', most=3)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -215,6 +224,23 @@ def test_the_judge_says_yes_or_no(says: str, holds: bool) -> None:
     judge = FakeListChatModel(responses=[says])
     assert met({"judged": "Is it polite?"}, turn("Good morning!"), means=Means(judge)) is holds
     assert met({"not-judged": "Is it polite?"}, turn("Good morning!"), means=Means(judge)) is not holds
+
+
+class Connected(FakeListChatModel):
+    """As clients of model servers do, it keeps its connection with the loop that opened it."""
+
+    loops: Any
+
+    async def _agenerate(self, *args: Any, **kwargs: Any) -> ChatResult:
+        self.loops.append(asyncio.get_running_loop())
+        return self._generate(*args, **kwargs)
+
+
+def test_a_judge_on_a_server_can_be_asked_more_than_once() -> None:
+    judge = Connected(responses=["yes"], loops=[])
+    assert all(met({"judged": "Is it?"}, turn("Paris."), means=Means(judge)) for _ in range(2))
+    assert judge.loops[0] is judge.loops[1]
+    assert not judge.loops[0].is_closed()
 
 
 def test_the_score_is_the_weighted_share_and_the_threshold_decides() -> None:

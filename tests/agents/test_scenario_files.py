@@ -184,7 +184,7 @@ _values = st.recursive(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(["name", "tools", "turns", "expect", "model", "seeds", "memory", "limits", "passes-on", "x"]),

@@ -61,6 +61,13 @@ def test_a_file_that_is_named_is_read_wherever_it_lies_and_its_errors_are_told(f
     assert "Traceback" not in text
 
 
+def test_a_test_can_be_named_as_pytest_prints_it(folder: Path) -> None:
+    (folder / "flow.yaml").write_text(FLOW)
+    code, text = run_pytest(folder, "flow.yaml::flow", "--scenario-model", "scripted")
+    assert code == 0, text
+    assert "1 passed" in text
+
+
 def test_the_plugin_imports_nothing_before_there_is_a_scenario(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(
         "import sys\ndef test_it():\n    assert not {'langchain', 'langgraph', 'yaml'} & set(sys.modules)\n"

@@ -15,7 +15,7 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from phireside.agents.scenarios import Case, Options, Outcome, Run, load, run_cases
 from phireside.agents.scenarios.schema import Tool
 from phireside.agents.scenarios.toolbox import build_tools
-from phireside.errors import ModelError, SettingsError, ToolError
+from phireside.errors import ModelError, RequestError, SettingsError, ToolError
 from phireside.memory import MEMORIES
 from phireside.models import load_chat_model
 from phireside.settings import Settings
@@ -47,6 +47,9 @@ class Echo(BaseChatModel):
             with self.busy.lock:
                 self.busy.now += 1
                 self.busy.most = max(self.busy.most, self.busy.now)
+            if self.busy.now == self.busy.wanted:
+                self.busy.met.set()
+            assert self.busy.met.wait(60)
             time.sleep(self.wait_s)
             with self.busy.lock:
                 self.busy.now -= 1
@@ -55,8 +58,10 @@ class Echo(BaseChatModel):
 
 
 class Busy:
-    def __init__(self) -> None:
-        self.lock, self.now, self.most = threading.Lock(), 0, 0
+    """The first wait until `wanted` are there."""
+
+    def __init__(self, wanted: int) -> None:
+        self.lock, self.now, self.most, self.wanted, self.met = threading.Lock(), 0, 0, wanted, threading.Event()
 
 
 def case(folder: Path, text: str, name: str = "one") -> Case:
@@ -202,7 +207,7 @@ def test_each_run_has_a_seed_and_a_temperature_that_lets_it_matter(tmp_path: Pat
 
 
 def test_several_run_at_once_and_those_with_seconds_alone(tmp_path: Path) -> None:
-    busy = Busy()
+    busy = Busy(3)
     options = Options(lambda *_, **__: Echo(busy=busy, wait_s=0.05), at_once=3)
     plain = [case(tmp_path, "turns: [{user: Hi}]", f"p{at}") for at in range(6)]
     names = [each.name for each in run_cases(plain, options)]
@@ -254,6 +259,12 @@ def test_who_watches_is_told_of_each_step_and_of_the_end(tmp_path: Path) -> None
     kinds = [each.kind for each in news if not isinstance(each, Run)]
     assert kinds == ["thought", "action", "observation", "answer"]
     assert isinstance(news[-1], Run)
+
+
+@pytest.mark.parametrize("counts", [{"seeds": 0}, {"seeds": -1}, {"at_once": 0}])
+def test_scenarios_without_a_run_do_not_pass(counts: dict[str, int]) -> None:
+    with pytest.raises(RequestError, match="at least 1"):
+        Options(no_model, **counts)  # type: ignore[arg-type]
 
 
 def test_whoever_stops_it_does_not_wait_for_the_rest(tmp_path: Path) -> None:

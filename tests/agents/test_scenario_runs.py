@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from langchain_core.language_models import BaseChatModel
+from one_sum import ONE_SUM
 
 from phireside.agents.scenarios import (
     SHIPPED,
@@ -28,21 +29,12 @@ from phireside.errors import ModelNotFoundError, SettingsError
 from phireside.models import Catalog
 from phireside.settings import Settings
 
-ONE = """
-tools: [calculator]
-turns:
-  - user: What is 2 + 3?
-    expect: [{number: 5}, {tool: calculator}]
-    script:
-      - {thought: I compute., call: calculator, arguments: {expression: 2 + 3}}
-      - {answer: It is 5.}
-"""
 WRONG = "turns: [{user: 'Who?', expect: [{contains: me}], script: [{answer: You.}]}]"
 
 
 @pytest.fixture
 def cases(tmp_path: Path) -> list[Case]:
-    (tmp_path / "one.yaml").write_text(ONE)
+    (tmp_path / "one.yaml").write_text(ONE_SUM)
     (tmp_path / "wrong.yaml").write_text(WRONG)
     return load([tmp_path])
 
@@ -172,7 +164,7 @@ def test_runs_without_a_common_seed_have_no_pairs() -> None:
 def test_folders_are_listed_with_what_is_wrong_in_them(tmp_path: Path) -> None:
     own = tmp_path / "own"
     own.mkdir()
-    (own / "one.yaml").write_text(f"name: Arithmetic\n{ONE}")
+    (own / "one.yaml").write_text(f"name: Arithmetic\n{ONE_SUM}")
     (own / "bad.yaml").write_text("turns: 3")
     (own / "gone.yaml").symlink_to("nowhere")
     found, problems = listed([SHIPPED, own, tmp_path / "missing"])
@@ -192,7 +184,7 @@ def test_a_file_that_was_changed_is_read_again(tmp_path: Path) -> None:
 
 def test_a_file_that_was_sent_is_kept_if_it_is_a_scenario(tmp_path: Path) -> None:
     folder = tmp_path / "own"
-    assert add_file(folder, "C:\\mine\\one.yaml", ONE.encode()).path == folder / "one.yaml"
+    assert add_file(folder, "C:\\mine\\one.yaml", ONE_SUM.encode()).path == folder / "one.yaml"
     assert [case.name for case in listed([folder])[0]] == ["one"]
     with pytest.raises(SettingsError, match=r"^one\.yaml:1: "):
         add_file(folder, "one.yaml", b"turns: 3")
@@ -203,10 +195,15 @@ def test_a_file_that_was_sent_is_kept_if_it_is_a_scenario(tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["", ".yaml", "one.txt", "..", "a.cassette.yaml", ".hidden.yaml", "a\n.yaml", "/"])
 def test_a_name_that_is_none_of_a_scenario_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(SettingsError, match="is no name of a scenario"):
-        add_file(tmp_path, name, ONE.encode())
+        add_file(tmp_path, name, ONE_SUM.encode())
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_name_that_is_too_long_for_the_disk_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"cannot be written in .*: File name too long"):
+        add_file(tmp_path, f"{'a' * 300}.yaml", ONE_SUM.encode())
+
+
 def test_a_name_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
-    add_file(tmp_path / "own", "../../one.yaml", ONE.encode())
+    add_file(tmp_path / "own", "../../one.yaml", ONE_SUM.encode())
     assert (tmp_path / "own" / "one.yaml").is_file()

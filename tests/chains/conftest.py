@@ -1,28 +1,16 @@
 """A store, an empty conversation in it, and a chat that keeps facts."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from one_chat import conversation, store  # noqa: F401 (fixtures)
 
 from phireside.chains import Chat
 from phireside.memory import ConversationStore
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[ConversationStore]:
-    opened = ConversationStore(f"sqlite:///{tmp_path / 'chat.db'}")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def conversation(store: ConversationStore) -> str:
-    return store.create().id
-
-
-@pytest.fixture
-def chat(store: ConversationStore) -> Iterator[Chat]:
+def chat(store: ConversationStore) -> Iterator[Chat]:  # noqa: F811
     """With facts switched on."""
     store.facts.switch(True)
     opened = Chat(store)

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 from answers import answers
+from langchain_core.documents import Document
+from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage, HumanMessage
 from scoring import scoring
@@ -13,21 +15,26 @@ from phireside.chains import (
     Examples,
     Link,
     Prompt,
+    ask,
     chain_of_thought,
     classify,
     explain_sampling,
     extract,
+    judge_answers,
     map_reduce,
     matching,
+    pinned,
     sequential,
     story_chain,
     summarize,
     validated,
 )
 from phireside.chains.forms import choice, json_form
+from phireside.chains.loop import begin
 from phireside.errors import NotSupportedError, PhiresideError
 from phireside.models import PRESETS
 
+EMBEDDINGS = DeterministicFakeEmbedding(size=4)
 MODEL, ENGINE = answers("x"), scoring(lambda prompt, text: 0.0)
 PROMPT = Prompt.of(data="{text}")
 NAME: Any = "starter"  # where a model belongs
@@ -62,6 +69,19 @@ BAD: dict[str, Callable[[], Any]] = {
     "nothing to explain": lambda: explain_sampling(None, model=ENGINE),  # type: ignore[arg-type]
     "a number to explain": lambda: explain_sampling(5, model=ENGINE),  # type: ignore[arg-type]
     "a number as an answer's beginning": lambda: explain_sampling("a", answer=5, model=ENGINE),  # type: ignore[arg-type]
+    "a link alone": lambda: sequential(Link("a", "b"), model=MODEL),  # type: ignore[arg-type]
+    "a number as shown examples": lambda: chain_of_thought(examples=5, model=MODEL),  # type: ignore[arg-type]
+    "a number as all examples": lambda: Examples.similar(5, EMBEDDINGS),  # type: ignore[arg-type]
+    "a text as a count": lambda: Examples.similar([("a", "b")], EMBEDDINGS, "x"),  # type: ignore[arg-type]
+    "no examples": lambda: Examples.similar([], EMBEDDINGS),
+    "a list of pieces": lambda: PROMPT.remove(["data"]),  # type: ignore[arg-type]
+    "a number as a prompt": lambda: story_chain(prompts={"title": 5}, model=MODEL),
+    "an empty schema": lambda: extract("", model=MODEL),
+    "no options": lambda: choice(None),  # type: ignore[arg-type]
+    "a document alone": lambda: pinned(Document("x")),  # type: ignore[arg-type]
+    "texts as samples": lambda: judge_answers(model=MODEL).invoke(["x"]),
+    "a text as messages": lambda: begin(ask(MODEL, "What?", choice(["a"]))).result(),  # type: ignore[arg-type]
+    "numbers as messages": lambda: begin(ask(MODEL, [5], choice(["a"]))).result(),  # type: ignore[list-item]
     "a name for extract": lambda: extract(int, model=NAME),
     "a name for summarize": lambda: summarize(model=NAME),
     "a name for map_reduce": lambda: map_reduce("{text}", "{text}", model=NAME),

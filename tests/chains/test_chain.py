@@ -24,7 +24,7 @@ from phireside.chains.given import check_variables
 from phireside.chains.loop import iterate, merged, together
 from phireside.errors import EngineError, RequestError
 
-PATIENCE = 20  # seconds, for what would hang
+PATIENCE = 60  # seconds, for what would hang
 PROMPT = ChatPromptTemplate([("human", "Repeat: {text}")])
 
 

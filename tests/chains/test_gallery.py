@@ -109,9 +109,9 @@ def test_an_example_is_a_copy_that_a_page_may_change() -> None:
 
 @pytest.mark.real
 @pytest.mark.parametrize("entry", ENTRIES, ids=named)
-def test_the_starter_answers_every_example(entry: Entry, settings: Settings, starter_path: Any) -> None:
+def test_the_engine_answers_every_example(entry: Entry, settings: Settings, tiny_chatml: Path) -> None:
     model = ChatGGUF(
-        model="starter", settings=settings, temperature=0, max_tokens=160 if entry.name == "extract" else 24
+        model=str(tiny_chatml), settings=settings, temperature=0, max_tokens=160 if entry.name == "extract" else 24
     )
     last: Any = None
     for piece in entry.make(model).stream(entry.example):

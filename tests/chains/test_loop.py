@@ -59,7 +59,7 @@ print(os.waitpid(child, 0)[1])
 
 def printed(program: str) -> str:
     """What a program prints in a process of its own."""
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
     return run.stdout.strip()
 
 
@@ -100,7 +100,7 @@ async def test_a_thread_of_its_own_sees_the_callers_context_and_gives_result_or_
     async def many() -> list[int]:
         return await together(in_thread(pow, number, 2) for number in range(50))
 
-    assert begin(many()).result(20) == [number**2 for number in range(50)]
+    assert begin(many()).result(60) == [number**2 for number in range(50)]
     with pytest.raises(ZeroDivisionError):
         await in_thread(lambda: 1 / 0)
 

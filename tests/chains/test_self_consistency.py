@@ -147,7 +147,7 @@ def test_whoever_stops_reading_cancels_all_paths() -> None:
     while not all(path.text for path in next(stream).paths):
         pass
     stream.close()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while len(model.left) < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
     assert len(model.left) == 3

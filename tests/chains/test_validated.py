@@ -111,11 +111,11 @@ def test_more_functions_than_a_loop_has_threads_may_use_chains_that_need_them() 
     at_once = threading.Barrier(count)
 
     def holds(text: str) -> bool:
-        at_once.wait(20)
+        at_once.wait(60)
         return inner.invoke(text).answer
 
     chain = validated(answers("x"), [Rule(f"rule {number}", holds) for number in range(count)])
-    assert begin(chain.ainvoke("y")).result(20).valid
+    assert begin(chain.ainvoke("y")).result(60).valid
 
 
 def test_a_function_that_exits_is_an_error_and_chains_go_on() -> None:

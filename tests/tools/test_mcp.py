@@ -140,7 +140,7 @@ def test_the_reference_server_is_understood(way: str, tmp_path: Path, loopback: 
         server = over_http(script=script)
     with server as settings:
         path = servers_file(tmp_path, sums=settings)
-        assert tools_of(path, seconds=20)["sums_add"].invoke({"a": 2, "b": 3}) == "5"
+        assert tools_of(path)["sums_add"].invoke({"a": 2, "b": 3}) == "5"
 
 
 # ---- the file ----

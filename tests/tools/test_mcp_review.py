@@ -9,8 +9,9 @@ from mcp_servers import program, servers_file
 
 from phireside.errors import ToolError
 from phireside.tools import mcp_tools
-from phireside.tools.mcp_approvals import Approvals
+from phireside.tools.mcp_approvals import Approvals, Offer
 from phireside.tools.mcp_review import key_of, review
+from phireside.tools.mcp_servers import Server
 
 
 @pytest.fixture
@@ -55,6 +56,18 @@ def test_an_approval_of_one_server_is_none_of_another_with_the_same_tool(tmp_pat
     accepted = review(path, approvals, [key_of(mine)])
     assert accepted.tools == ("a_read",)
     assert [(offer.server, offer.tool) for offer in accepted.offers] == [("b", "read")]
+
+
+def test_what_was_taken_back_while_a_person_thought_stays_taken_back(tmp_path: Path, approvals: Path) -> None:
+    one, other = (Server(name=name, command=name, cwd=tmp_path) for name in ("one", "other"))
+    assert Approvals(approvals, lambda offer: True).admits(other)
+
+    def thinking(offer: Offer) -> bool:
+        Approvals(approvals, None).revoke(other.fingerprint)
+        return True
+
+    assert Approvals(approvals, thinking).admits(one)
+    assert [each.name for each in Approvals(approvals, None).servers()] == ["one"]
 
 
 def test_an_offer_that_changed_after_it_was_shown_is_offered_anew(tmp_path: Path, approvals: Path) -> None:

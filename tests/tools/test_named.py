@@ -1,13 +1,16 @@
 """Tools by name: made of settings, in one order, and what cannot be used says what to do."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from grounding import PASSAGES, finding
 
 from phireside.errors import PhiresideError, SettingsError
 from phireside.settings import Settings, ToolSettings
+from phireside.tools import named
 from phireside.tools.named import TOOLS, factory, make_tools, unusable
 
 
@@ -60,6 +63,32 @@ def test_folders_of_the_settings_and_of_the_conversation_may_be_read(settings: S
     assert [tool.invoke({"name": f"{name}.txt"}) for name in ("mine", "ours")] == ["mine", "ours"]
     with pytest.raises(PhiresideError):
         tool.invoke({"name": "theirs.txt"})
+
+
+def test_what_was_searched_for_and_how_long_to_wait_outlives_a_question(settings: Settings) -> None:
+    own = settings.model_copy(update={"tools": ToolSettings(searxng_url="http://127.0.0.1:8888")})
+    (first,), (again,), (other,) = (make_tools(["web_search"], each) for each in (settings, settings, own))
+    assert first is again
+    assert first is not other
+
+
+class Raced(dict[Any, Any]):
+    """Another question takes away what this one is looking at."""
+
+    def __iter__(self) -> Iterator[Any]:
+        keys = [*super().__iter__()]
+        self.clear()
+        return iter(keys)
+
+
+def test_questions_that_list_mcp_servers_at_once_do_not_disturb_each_other(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(named, "_listed", Raced())
+    settings.data_dir.mkdir()
+    for servers in ("{}", "{} "):
+        settings.mcp_file.write_text(f'{{"mcpServers": {servers}}}')
+        assert names("mcp_tools", settings=settings) == []
 
 
 def test_mcp_servers_that_were_not_approved_give_no_tools(settings: Settings) -> None:

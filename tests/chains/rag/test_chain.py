@@ -163,7 +163,7 @@ def test_what_needs_the_engine_says_so_and_bad_input_is_refused() -> None:
             chain.invoke(value)
     with pytest.raises(RequestError, match="no pinned documents"):
         chain.pin()
-    with pytest.raises(RequestError, match="1 documents were given"):
+    with pytest.raises(RequestError, match="each with text"):
         pinned([Document(" ")])
 
 
@@ -203,7 +203,7 @@ def test_leaving_the_stream_ends_the_models_answer() -> None:
     stream = rag_chain(model, finding(*PASSAGES)).stream(HOW)
     next(stream)
     stream.close()
-    for _ in range(1000):
+    for _ in range(12_000):
         if model.left:
             return
         time.sleep(0.005)

@@ -59,6 +59,12 @@ def test_every_sample_is_scored_or_named_as_unscored() -> None:
     assert report.means()["fluency"] == (None, 0)
 
 
+def test_a_row_of_a_file_gives_the_very_sample_that_one_writes() -> None:
+    row = {"question": "a", "answer": "b", "passages": ["c"], "known": []}
+    assert Sample.of(row) == Sample("a", "b", ("c",), known=())
+    assert hash(Sample.of(row))
+
+
 def test_what_was_not_answered_is_compared_and_not_graded() -> None:
     sample = Sample(QUESTION, "I don't know.", TEXTS, known=())
     (judged,) = judge_answers(model=judge()).invoke([sample]).judged

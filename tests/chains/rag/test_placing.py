@@ -100,6 +100,15 @@ def test_of_a_history_the_rules_are_kept_and_what_tools_said_is_not(size: int) -
     assert "12:00" not in texts(placed.messages)
 
 
+def test_without_passages_the_newest_turns_that_fit_stand_before_a_question() -> None:
+    history = [SystemMessage("Be kind."), *asked("Old question? " * 20, PASSAGES[2:], "Old answer. [1]")]
+    history += [HumanMessage("New?"), AIMessage("Yes. [1]")]
+    assert LAYOUT.unsearched("Hello!", history, WIDE) == [*history, HumanMessage("Hello!")]
+    few = LAYOUT.unsearched("Hello!", history, window(10))
+    assert texts(few) == "system: Be kind.\nhuman: New?\nai: Yes.\nhuman: Hello!"
+    assert texts(LAYOUT.unsearched("Hello!", history, window(3))) == "system: Be kind.\nhuman: Hello!"
+
+
 def test_two_passages_with_one_id_are_two() -> None:
     one, two = Document("One.", id="same"), Document("Two.", id="same")
     assert LAYOUT.place("What?", [], [one, two], WIDE).citable == (1, 2)

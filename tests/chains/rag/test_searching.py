@@ -1,6 +1,7 @@
 """Searching: rewriting, several queries that are fused, several hops, and the base that fits."""
 
 import json
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from answers import answers
 from grounding import PASSAGES, finding
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.vectorstores import VectorStore
 
 from phireside.chains import rag_chain
 from phireside.chains.rag.searching import fuse
@@ -100,6 +102,37 @@ async def test_the_base_that_the_model_names_is_searched_and_none_answers_withou
 def test_each_of_several_bases_needs_a_description(route: Any) -> None:
     with pytest.raises(RequestError, match="The bases are lease, pets"):
         rag_chain(answers("x"), {"lease": finding(ONE), "pets": finding(THREE)}, route=route)
+
+
+def test_a_route_that_is_none_is_refused() -> None:
+    with pytest.raises(RequestError, match="route is"):
+        rag_chain(answers("x"), finding(ONE), route=["lease", "none"])  # type: ignore[arg-type]
+
+
+async def test_a_base_is_found_by_its_name_without_the_blanks_around_it() -> None:
+    route = {"lease ": "renting", " pets": "animals"}
+    chain = rag_chain(model(base="pets"), {"lease ": finding(ONE), " pets": finding(THREE)}, route=route, check=False)
+    assert (await chain.ainvoke("Dogs?")).passages == (THREE,)
+
+
+class NotAsync(VectorStore):
+    """As langchain-postgres has it: a store with a synchronous connection breaks off when it is awaited."""
+
+    def similarity_search(self, query: str, k: int = 4, **kwargs: Any) -> list[Document]:
+        assert threading.current_thread() is not threading.main_thread()
+        return [ONE]
+
+    async def asimilarity_search(self, query: str, k: int = 4, **kwargs: Any) -> list[Document]:
+        raise AssertionError("_async_engine not found")
+
+    @classmethod
+    def from_texts(cls, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError
+
+
+async def test_a_store_that_cannot_be_awaited_is_asked_in_a_thread() -> None:
+    chain = rag_chain(model(), NotAsync().as_retriever(), check=False)
+    assert (await chain.ainvoke("How long is the notice?")).passages == (ONE,)
 
 
 def test_ranks_are_fused_by_reciprocal_rank_and_empty_passages_dropped() -> None:

@@ -1,14 +1,17 @@
 """The chat turn: it streams to everybody who looks, is saved whole or not at all, and ends when it is stopped."""
 
+import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from langchain_core.language_models import GenericFakeChatModel
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage
+from langchain_core.outputs import ChatGenerationChunk
 from one_chat import LONG, ended
 from scripted import scripted
 
@@ -174,15 +177,29 @@ def test_a_stopped_answer_keeps_its_text_and_is_marked(chat: Chat, store: Conver
     assert store.messages(conversation)[1].response_metadata["finish_reason"] == "cancelled"
 
 
-def test_stopped_before_the_first_word_nothing_is_saved(
-    chat: Chat, store: ConversationStore, conversation: str
-) -> None:
+def test_stopped_before_a_word_nothing_is_saved(chat: Chat, store: ConversationStore, conversation: str) -> None:
     turn = chat.send(conversation, "Hi", model=scripted("never", hold_at=0))
     turn.stop()
     ended(turn)
     assert (turn.state, turn.text, turn.answer) == ("stopped", "", None)
     assert saved(store, conversation) == []
     assert turn.question.text == "Hi"
+
+
+def test_a_stop_that_a_library_loses_once_still_stops(chat: Chat, conversation: str) -> None:
+    """As langchain-openai's wait for a chunk does on CPython 3.11."""
+
+    class Losing(GenericFakeChatModel):
+        async def _astream(self, *args: Any, **options: Any) -> AsyncIterator[ChatGenerationChunk]:
+            yield ChatGenerationChunk(message=AIMessageChunk("Half"))
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(LONG)
+            await asyncio.sleep(LONG)
+
+    turn = chat.send(conversation, "Hi", model=Losing(messages=iter([])))
+    until_text(turn, "Half")
+    turn.stop()
+    assert ended(turn).state == "stopped"
 
 
 def test_stopping_what_has_ended_changes_nothing(chat: Chat, store: ConversationStore, conversation: str) -> None:
@@ -297,6 +314,16 @@ def test_a_foreign_error_becomes_one_of_ours_with_its_words(
     assert isinstance(turn.error, EngineError)
     assert str(error) in turn.error.message
     assert saved(store, conversation) == []
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
+def test_a_model_that_wants_to_end_the_program_fails_and_the_chat_goes_on(
+    chat: Chat, store: ConversationStore, conversation: str, error: BaseException
+) -> None:
+    turn = ended(chat.send(conversation, "Hi", model=scripted("half", error)))
+    assert (turn.state, saved(store, conversation)) == ("failed", [])
+    assert type(error).__name__ in str(turn.error)
+    assert ended(chat.send(conversation, "Hi", model=scripted("Hello"))).state == "done"
 
 
 def test_after_a_failure_the_conversation_goes_on(chat: Chat, store: ConversationStore, conversation: str) -> None:

@@ -17,6 +17,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage
 
 from phireside.chains.compaction import Compactor, prompt
+from phireside.chains.loop import serve
 from phireside.chains.remembering import Remembering
 from phireside.chains.turn import Answerer, Needing, State, Turn
 from phireside.errors import (
@@ -58,7 +59,7 @@ class Chat:
         self._lock = threading.Lock()
         self._closed = False
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="chat", daemon=True)
+        self._thread = threading.Thread(target=serve, args=(self._loop,), name="chat", daemon=True)
         self._thread.start()
 
     def send(
@@ -171,13 +172,14 @@ class Chat:
         await asyncio.wait({answering, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if signal and not answering.done():
             signal.set()  # the stream then ends by itself, with its figures
-        elif not answering.done():
+        while not signal and not answering.done():  # some libraries lose a cancellation (langchain-openai's timeout)
             answering.cancel()
+            await asyncio.wait({answering}, timeout=1)
         stopping.cancel()
         outcome = (await asyncio.gather(answering, return_exceptions=True))[0]
         state: State = "stopped" if isinstance(outcome, asyncio.CancelledError) else "done"
         try:
-            if isinstance(outcome, Exception):
+            if outcome is not None and state != "stopped":
                 raise outcome
             answer = turn.written(stopped=state == "stopped")
             state = "stopped" if answer.response_metadata.get("finish_reason") == "cancelled" else state
@@ -185,9 +187,9 @@ class Chat:
                 await self._save(turn, answer)
         except PhiresideError as error:
             turn.error, state = error, "failed"
-        except Exception as error:  # a model's own errors, e.g. of a server: the person must see them, not the log only
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # of a model: the person must see it
             log.exception("A turn failed")
-            said = str(error) or type(error).__name__
+            said = (str(error) if isinstance(error, Exception) else "") or type(error).__name__
             turn.error, state = EngineError(f"The model failed: {said}.", hint="Try again."), "failed"
         return state
 
