@@ -12,6 +12,7 @@ from langgraph.graph.state import CompiledStateGraph
 
 from phireside.agents import build_agent
 from phireside.agents.policies.marks import effects_of
+from phireside.agents.policies.sums import Sums
 from phireside.api.parts import Options
 from phireside.errors import PhiresideError
 from phireside.settings import Settings
@@ -31,7 +32,8 @@ def make_agent(
         options: which tools it has.
         system_prompt: of the request; may be empty.
     """
-    return build_agent(model, _tools(settings, options), system_prompt=system_prompt, approve=False)
+    tools = _tools(settings, options)
+    return build_agent(model, tools, system_prompt=system_prompt, approve=False, middleware=[Sums()])
 
 
 def _tools(settings: Settings, options: Options) -> list[BaseTool]:

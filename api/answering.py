@@ -4,11 +4,12 @@ Knows models, agents and documents, and nothing of HTTP or of how a piece is wri
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from langchain_core.callbacks import AsyncCallbackManager
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, SystemMessage
 
@@ -21,6 +22,8 @@ from phireside.chains import Cost
 from phireside.chains.loop import merged
 from phireside.chains.rag import RagChain
 from phireside.errors import NotSupportedError
+from phireside.models import ChatGGUF
+from phireside.models.sampling import for_sources
 
 _LLAMA_ONLY = ("top_k", "min_p", "repeat_penalty")
 
@@ -73,7 +76,7 @@ async def _answerer(parts: Parts, asked: ChatRequest) -> Callable[[int], Pieces]
     messages = to_messages(asked.messages)
     if asked.model == AGENT or asked.model.startswith(BASE):
         _check_simple(asked)
-        model = tuned(await parts.model(), _own_settings(asked))
+        model = for_sources(tuned(await parts.model(), _own_settings(asked)))
         if asked.model == AGENT:
             return lambda _: _by_agent(parts, model, messages)
         base = asked.model.removeprefix(BASE)
@@ -118,13 +121,32 @@ def _check_simple(asked: ChatRequest) -> None:
 
 async def _by_model(model: BaseChatModel, messages: list[BaseMessage], arguments: dict[str, Any]) -> Pieces:
     reader = _Reader()
-    stream = cast("AsyncGenerator[AIMessageChunk, None]", model.astream(messages, **arguments))
-    async with aclosing(stream) as chunks:
-        async for chunk in chunks:
-            piece = reader.read(chunk)
+    async with aclosing(_streamed(model, messages, arguments)) as several:
+        async for chunks in several:
+            piece = reader.read(chunks)
             if piece.text or piece.thought or piece.calls:
                 yield piece
     yield reader.last()
+
+
+async def _streamed(
+    model: BaseChatModel, messages: list[BaseMessage], arguments: dict[str, Any]
+) -> AsyncGenerator[Sequence[str | AIMessage], None]:
+    """What has come meanwhile. Of our own model without what LangChain makes of it, unless somebody listens there."""
+    if isinstance(model, ChatGGUF) and not _is_watched(model):
+        async with aclosing(model.pieces(messages, **arguments)) as several:
+            async for pieces in several:
+                yield pieces
+        return
+    stream = cast("AsyncGenerator[AIMessageChunk, None]", model.astream(messages, **arguments))
+    async with aclosing(stream) as chunks:
+        async for chunk in chunks:
+            yield [chunk]
+
+
+def _is_watched(model: BaseChatModel) -> bool:
+    """Whether there are callbacks (tracing is one), or a limit of LangChain's."""
+    return bool(AsyncCallbackManager.configure(model.callbacks, verbose=model.verbose).handlers or model.rate_limiter)
 
 
 class _Reader:
@@ -135,16 +157,26 @@ class _Reader:
         self._finish = "stop"
         self._cost: Cost | None = None
 
-    def read(self, chunk: AIMessage) -> Piece:
-        """A chunk as a piece, or the message of a model that does not stream."""
+    def read(self, chunks: Sequence[str | AIMessage]) -> Piece:
+        """Chunks that came at once as one piece; some models do not stream, and give a message."""
+        texts, thoughts, calls = [], [], []
+        for chunk in chunks:
+            if isinstance(chunk, str):
+                texts.append(chunk)
+                continue
+            texts.append(chunk.text)
+            thoughts.append(chunk.additional_kwargs.get("reasoning_content") or "")
+            calls += [self._call(each) for each in _calls(chunk)]
+            self._note(chunk)
+        return Piece("".join(texts), "".join(thoughts), tuple(calls))
+
+    def _note(self, chunk: AIMessage) -> None:
+        """Why it ended and what it cost, if the chunk says so."""
         if chunk.response_metadata.get("finish_reason") == "length":
             self._finish = "length"
         if chunk.usage_metadata:
             cost = Cost.of([chunk])
             self._cost = self._cost + cost if self._cost else cost
-        given = chunk.tool_call_chunks if isinstance(chunk, AIMessageChunk) else _as_chunks(chunk)
-        calls = tuple(self._call(each) for each in given)
-        return Piece(chunk.text, chunk.additional_kwargs.get("reasoning_content") or "", calls)
 
     def _call(self, given: Any) -> dict[str, Any]:
         """The delta of a call: its name and id come with the first one only."""
@@ -163,8 +195,10 @@ class _Reader:
         return Piece(finish=finish, cost=self._cost)
 
 
-def _as_chunks(message: AIMessage) -> list[dict[str, Any]]:
-    """A whole message's calls like those of a stream."""
+def _calls(message: AIMessage) -> Sequence[Any]:
+    """The calls of a chunk, or of a whole message as if it were one."""
+    if isinstance(message, AIMessageChunk):
+        return message.tool_call_chunks
     calls = [{**each, "args": dumps(each["args"]).decode()} for each in message.tool_calls]
     return [*calls, *map(dict, message.invalid_tool_calls)]
 

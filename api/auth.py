@@ -67,7 +67,7 @@ class Guard:
     def _keyless(self, scope: Scope, headers: Headers) -> Json | None:
         if not self._key:
             return _elsewhere(scope, headers)
-        if scope["path"] in _OPEN:
+        if scope["path"].removeprefix(scope.get("root_path", "")) in _OPEN:  # it may be mounted in another app
             return None
         scheme, _, given = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and hmac.compare_digest(_digest(given.strip()), self._key):

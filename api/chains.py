@@ -105,5 +105,7 @@ async def _answer(parts: Parts, entry: Entry, model: str, given: dict[str, str])
         asked = await parts.model(model)
         chain: Runnable[Any, Any] = await asyncio.to_thread(entry.make, asked)
         result = await chain.ainvoke(given, {"callbacks": [handler]})
-    parts.metrics.count_tokens(handler.cost)
-    return {"object": "chain.result", "chain": entry.name, "result": plain(result), "cost": plain(handler.cost)}
+    own = getattr(result, "cost", None)  # of scores too, of which callbacks hear nothing
+    cost = own if isinstance(own, Cost) else handler.cost
+    parts.metrics.count_tokens(cost)
+    return {"object": "chain.result", "chain": entry.name, "result": plain(result), "cost": plain(cost)}

@@ -15,15 +15,23 @@ from starlette.responses import Response
 
 from phireside import __version__
 from phireside.api.answering import Piece, answers
+from phireside.api.errors import dumps
 from phireside.api.parts import Parts, parts_of
 from phireside.api.requests import ChatRequest
-from phireside.api.streaming import Events, EventStream, Whole
+from phireside.api.schemas import ChatAnswer
+from phireside.api.streaming import Events, EventStream, Whole, event
 from phireside.chains import Cost
 
 router = APIRouter(tags=["chat"])
+_EVENTS = "The data of each event is a chat.completion.chunk as JSON; that of the last is [DONE]."
 
 
-@router.post("/v1/chat/completions", summary="Answer a conversation")
+@router.post(
+    "/v1/chat/completions",
+    summary="Answer a conversation",
+    response_model=ChatAnswer,
+    responses={200: {"content": {"text/event-stream": {"schema": {"description": _EVENTS}}}}},
+)
 async def chat_completions(request: Request, asked: ChatRequest) -> Response:
     """Answers by a model (`chat`, or a name of /v1/models), by the `agent`, or from documents (`rag:BASE`).
 
@@ -84,6 +92,9 @@ class _Writing:
             "model": asked.model,
             "system_fingerprint": f"phireside-{__version__}",
         }
+        # What all events have in common is written once.
+        self._before = dumps(self._head)[:-1] + b',"choices":['
+        self._behind = b'],"usage":null}' if asked.wants_usage else b"]}"
 
     async def whole(self) -> dict[str, Any]:
         """The answers, when they are all there."""
@@ -96,19 +107,21 @@ class _Writing:
 
     async def events(self) -> Events:
         """The answers as they grow."""
-        usage = {"usage": None} if self._asked.wants_usage else {}
         begun: set[int] = set()
         async with aclosing(self._pieces()) as pieces:
             async for number, piece in pieces:
+                parts = []
                 if number not in begun:
                     begun.add(number)
-                    yield self._event(number, {"role": "assistant", "content": "", "refusal": None}) | usage
+                    parts.append(self._event(number, {"role": "assistant", "content": "", "refusal": None}))
                 if delta := _delta(piece):
-                    yield self._event(number, delta) | usage
+                    parts.append(self._event(number, delta))
                 if piece.finish:
-                    yield self._event(number, {}, piece.finish) | usage
+                    parts.append(self._event(number, {}, piece.finish))
+                if parts:
+                    yield b"".join(parts)
         if self._asked.wants_usage:
-            yield self._head | {"choices": [], "usage": self._usage()}
+            yield event(dumps(self._head | {"choices": [], "usage": self._usage()}))
 
     async def _pieces(self) -> AsyncGenerator[tuple[int, Piece], None]:
         """The pieces, of which the counters are told."""
@@ -123,9 +136,9 @@ class _Writing:
                     metrics.count_tokens(piece.cost)
                 yield number, piece
 
-    def _event(self, number: int, delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
-        choice = {"index": number, "delta": delta, "logprobs": None, "finish_reason": finish}
-        return {**self._head, "choices": [choice]}
+    def _event(self, number: int, delta: dict[str, Any], finish: str | None = None) -> bytes:
+        choice = dumps({"index": number, "delta": delta, "logprobs": None, "finish_reason": finish})
+        return event(self._before + choice + self._behind)
 
     def _usage(self) -> dict[str, Any] | None:
         """What all answers have cost; their one prompt counts once. None if nobody said."""

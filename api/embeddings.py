@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from phireside.api.parts import EMBEDDINGS, Parts, parts_of
 from phireside.api.requests import EmbeddingsRequest
+from phireside.api.schemas import EmbeddingsAnswer
 from phireside.api.streaming import Whole
 from phireside.errors import ModelNotFoundError, NotSupportedError, RequestError
 from phireside.retrieval.embedder import Embedder
@@ -24,7 +25,7 @@ _AT_ONCE = 32  # after so many it is looked whether somebody still waits
 Vectors = NDArray[np.float32]
 
 
-@router.post("/v1/embeddings", summary="Make vectors of texts")
+@router.post("/v1/embeddings", summary="Make vectors of texts", response_model=EmbeddingsAnswer)
 async def embeddings(request: Request, asked: EmbeddingsRequest) -> Response:
     """Vectors of length 1, as lists of numbers or as base64 of little-endian float32."""
     return Whole(partial(_answer, parts_of(request), asked))

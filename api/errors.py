@@ -44,6 +44,7 @@ _RETRY_S = 1  # where nobody knows better
 _TYPE_NAMES = {"str", "int", "float", "bool", "dict", "list", "none"}  # what unions put into a path
 _SHOWN = 5  # problems of one request that are told
 _HELD = 200  # characters of a value that are repeated
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _NOT_ITS_FAULT = (400, 413, 422)  # what another server answers to a request that no other try makes better
 
 
@@ -59,7 +60,7 @@ class Json(Response):
 
 def dumps(content: Any) -> bytes:
     """JSON in one line."""
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return _encode(content).encode("utf-8", "replace")
 
 
 def error_body(status: int, message: str, code: str | None = None, param: str | None = None) -> dict[str, Any]:

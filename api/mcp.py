@@ -28,8 +28,9 @@ from phireside.api.plain import plain
 from phireside.chains import Entry, gallery
 from phireside.errors import KnowledgeError, PhiresideError, RequestError
 from phireside.models import load_chat_model
-from phireside.retrieval import Hit, Search, base_names, search
+from phireside.retrieval import Hit, Search, search
 from phireside.retrieval.listing import base_info
+from phireside.retrieval.names import offered_bases, shown_source
 from phireside.settings import Settings
 from phireside.text import clean_text, json_text
 
@@ -73,7 +74,7 @@ class Offers:
 
     def bases(self) -> list[str]:
         """The names of the bases that may be searched."""
-        there = base_names(self._settings.bases_dir)
+        there = offered_bases(self._settings.bases_dir)
         return there if self._bases is None else [name for name in there if name in self._bases]
 
     def tools(self) -> list[types.Tool]:
@@ -276,8 +277,10 @@ def _chain_schema(entry: Entry) -> dict[str, Any]:
 
 def _row(hit: Hit) -> dict[str, Any]:
     about = hit.document.metadata
-    places = {name: plain(about.get(name)) for name in ("source", "title", "heading", "page")}
-    return {"id": hit.document.id, "text": hit.document.page_content, **places, "score": plain(hit.score)}
+    places = {name: plain(about.get(name)) for name in ("document", "title", "heading", "page")}
+    source = shown_source(about) or None
+    text = hit.document.page_content
+    return {"id": hit.document.id, "text": text, "source": source, **places, "score": plain(hit.score)}
 
 
 def _place(row: Mapping[str, Any]) -> str:

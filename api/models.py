@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from phireside.api.errors import Json
 from phireside.api.parts import AGENT, BASE, CHAT, EMBEDDINGS, Parts, parts_of
+from phireside.api.schemas import HealthAnswer, ModelAnswer, ModelsAnswer
 from phireside.errors import ModelNotFoundError
 from phireside.models.runtime import runtimes
 
@@ -16,13 +17,13 @@ router = APIRouter(tags=["models"])
 _STARTED = int(time.time())
 
 
-@router.get("/v1/models", summary="List who can be asked")
+@router.get("/v1/models", summary="List who can be asked", response_model=ModelsAnswer)
 async def list_models(request: Request) -> Response:
     """`chat`, `agent`, a `rag:BASE` for each base of documents, `embeddings`, and the models on this machine."""
     return Json({"object": "list", "data": await asyncio.to_thread(_all, parts_of(request))})
 
 
-@router.get("/v1/models/{name:path}", summary="Look one up")
+@router.get("/v1/models/{name:path}", summary="Look one up", response_model=ModelAnswer)
 async def get_model(request: Request, name: str) -> Response:
     """One of them."""
     known = {each["id"]: each for each in await asyncio.to_thread(_all, parts_of(request))}
@@ -31,7 +32,7 @@ async def get_model(request: Request, name: str) -> Response:
     return Json(known[name])
 
 
-@router.get("/health", summary="Ask whether the server is there", tags=["server"])
+@router.get("/health", summary="Ask whether the server is there", tags=["server"], response_model=HealthAnswer)
 async def health(request: Request) -> Response:
     """`{"status": "ok"}` with the state of each engine: unloaded (loads with the next request), loading or ready."""
     engines = {each.engine.path.stem: each.engine.stats().state for each in runtimes()}

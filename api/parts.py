@@ -16,7 +16,7 @@ from phireside.api.waiting import Gate
 from phireside.errors import ModelNotFoundError, RequestError, SettingsError
 from phireside.models import Catalog, ChatGGUF, ModelEntry, load_chat_model
 from phireside.models.embeddings import embeddings as embedding_model
-from phireside.retrieval import base_names
+from phireside.retrieval.names import offered_bases
 from phireside.settings import Settings
 from phireside.tools.named import TOOLS, factory, unusable
 
@@ -114,8 +114,8 @@ class Parts:
         return [entry for entry in Catalog(self.settings).entries() if entry.path and not entry.problem]
 
     def bases(self) -> list[str]:
-        """The bases of documents."""
-        return base_names(self.settings.bases_dir)
+        """The bases of documents, without the files of chats."""
+        return offered_bases(self.settings.bases_dir)
 
     def check_base(self, name: str) -> None:
         """Raises ModelNotFoundError if there is no such base."""

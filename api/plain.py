@@ -12,6 +12,7 @@ from langchain_core.messages import BaseMessage
 from pydantic import BaseModel
 
 from phireside.chains.rag import Answer
+from phireside.retrieval.names import shown_source
 
 if TYPE_CHECKING:
     from phireside.agents import Step  # LangGraph takes a third of a second
@@ -49,7 +50,8 @@ def references(answer: Answer) -> list[dict[str, Any]]:
             "cited": answer.known and number in cited,
             "id": passage.id,
             "text": passage.page_content,
-            **{name: plain(passage.metadata.get(name)) for name in ("source", "title", "heading", "page", "ranks")},
+            "source": shown_source(passage.metadata) or None,
+            **{name: plain(passage.metadata.get(name)) for name in ("document", "title", "heading", "page", "ranks")},
         }
         for number, passage in enumerate(answer.passages, 1)
     ]

@@ -4,7 +4,7 @@ Knows forms only; nothing of how a request is answered.
 """
 
 import json
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from jsonschema import Draft202012Validator, SchemaError
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -18,6 +18,8 @@ _KINDS = {
     "image": "an image",
     "video_url": "a film",
 }
+_MOST_MESSAGES = 10_000  # a hundred thousand take seconds to read, while others wait
+_MOST_STOPS, _LONGEST_STOP = 64, 1000  # the engine looks for each of them behind every token
 _LONGEST_FORM = 100_000  # characters of JSON: a schema of a million takes seconds to check, while others wait
 
 
@@ -71,6 +73,11 @@ def _nothing(value: Any) -> Any:
 
 Text: TypeAlias = Annotated[str, AfterValidator(clean_text)]
 JsonSchema: TypeAlias = Annotated[dict[str, Any], AfterValidator(_json_schema)]
+T = TypeVar("T")
+Items: TypeAlias = Annotated[list[T], Field(fail_fast=True)]
+"""A list whose first fault is told: a body has room for millions, and each takes a kilobyte."""
+
+Stop: TypeAlias = Annotated[Text, Field(max_length=_LONGEST_STOP)]
 NotHere: TypeAlias = Annotated[Any, AfterValidator(_nothing)]
 """What would change the answer and cannot be done: only an empty value, null, false or 0 may stand there."""
 
@@ -112,9 +119,9 @@ class Message(Body):
     """A message of the conversation."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Text | list[Part] | None = None
+    content: Text | Items[Part] | None = None
     name: Text | None = None
-    tool_calls: list[Call] | None = None
+    tool_calls: Items[Call] | None = None
     tool_call_id: Text | None = None
 
     @property
@@ -202,7 +209,7 @@ class ChatRequest(Body):
     """
 
     model: Text = Field(min_length=1, description="chat, agent, rag:BASE, or a name that /v1/models lists.")
-    messages: list[Message] = Field(min_length=1)
+    messages: Items[Message] = Field(min_length=1, max_length=_MOST_MESSAGES)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     temperature: float | None = Field(None, ge=0, le=2)
@@ -214,8 +221,8 @@ class ChatRequest(Body):
     n: int | None = Field(None, ge=1, le=128)
     max_tokens: int | None = Field(None, ge=1, lt=2**31)
     max_completion_tokens: int | None = Field(None, ge=1, lt=2**31)
-    stop: Text | list[Text] | None = None
-    tools: Annotated[list[Tool] | None, BeforeValidator(_short)] = None
+    stop: Stop | Annotated[Items[Stop], Field(max_length=_MOST_STOPS)] | None = None
+    tools: Annotated[Items[Tool] | None, BeforeValidator(_short)] = None
     tool_choice: Literal["none", "auto", "required"] | Choice | None = None
     parallel_tool_calls: bool | None = None
     response_format: Annotated[Format | None, BeforeValidator(_short), AfterValidator(_with_schema)] = None
@@ -268,6 +275,6 @@ class EmbeddingsRequest(Body):
     """Texts whose vectors are wanted."""
 
     model: Text = Field(min_length=1, description='"embeddings", or the name of the model that is in use.')
-    input: str | list[str] | list[int] | list[list[int]]
+    input: str | Items[str] | Items[int] | Items[Items[int]]
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: int | None = Field(None, ge=1)

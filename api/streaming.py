@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 DONE = b"data: [DONE]\n\n"
 HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}  # nginx would collect the events
 Work = Callable[[], Awaitable[Any]]
-Events = AsyncGenerator[dict[str, Any], None]
+Events = AsyncGenerator[bytes, None]
 
 
 class Whole(Response):
@@ -47,8 +47,8 @@ class EventStream(Response):
     """An answer as events, the last of which is [DONE].
 
     Args:
-        events: made while the client listens, and closed when it goes away. What they raise before the first one is an
-            answer with a status; later it is an event, as the status has been sent.
+        events: as `event` makes them, one or more at a time, while the client listens; closed when it goes away. What
+            they raise before the first one is an answer with a status; later it is an event, as the status was sent.
     """
 
     def __init__(self, events: Events) -> None:
@@ -64,22 +64,27 @@ class EventStream(Response):
         async with aclosing(self._events) as events:
             first = await anext(events)
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            await _send_event(send, first)
+            await _send(send, first)
             try:
-                async for event in events:
-                    await _send_event(send, event)
-                await send({"type": "http.response.body", "body": DONE, "more_body": True})
+                async for more in events:
+                    await _send(send, more)
+                last = DONE
             except PhiresideError as error:
                 status, code = status_of(error)
-                await _send_event(send, error_body(status, str(error), code))
+                last = event(dumps(error_body(status, str(error), code)))
             except Exception:
                 log.exception("A stream failed")
-                await _send_event(send, error_body(500, "The server failed. Its log says why.", "internal_error"))
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+                last = event(dumps(error_body(500, "The server failed. Its log says why.", "internal_error")))
+        await send({"type": "http.response.body", "body": last, "more_body": False})
 
 
-async def _send_event(send: Send, event: dict[str, Any]) -> None:
-    await send({"type": "http.response.body", "body": b"data: " + dumps(event) + b"\n\n", "more_body": True})
+def event(data: bytes) -> bytes:
+    """JSON as an event."""
+    return b"data: " + data + b"\n\n"
+
+
+async def _send(send: Send, events: bytes) -> None:
+    await send({"type": "http.response.body", "body": events, "more_body": True})
 
 
 async def while_listening(receive: Receive, work: Work) -> None:

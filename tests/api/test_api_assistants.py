@@ -1,5 +1,6 @@
 """The models that are more than one: answers from documents with references, and the agent with its steps."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -44,6 +45,29 @@ async def test_an_answer_from_documents_has_its_references_beside_it(base: Setti
     assert (first["number"], first["cited"], first["text"], first["source"]) == (1, True, DEPOSIT, "deposit.txt")
     assert message["claims"][0]["verdict"] == "supported"
     assert response.json()["usage"]["completion_tokens"] > 0
+
+
+async def test_an_upload_is_named_and_not_its_hash(base: Settings) -> None:
+    opened = KnowledgeBase.named("flat", base.bases_dir, HashedEmbeddings())
+    opened.add_upload("dogs.txt", b"Dogs are allowed on the lawn.")
+    opened.close()
+    model = answers("Dogs are allowed on the lawn [1].")
+    question = [{"role": "user", "content": "Are dogs allowed on the lawn?"}]
+    response = await asked(app_of(base, model, HashedEmbeddings()), model="rag:flat", messages=question)
+    first = response.json()["choices"][0]["message"]["references"][0]
+    assert (first["source"], len(first["document"])) == ("dogs.txt", 16)
+
+
+async def test_the_files_of_a_chat_are_no_model(base: Settings) -> None:
+    name = f"chat-{'0a' * 16}"
+    KnowledgeBase.named(name, base.bases_dir, HashedEmbeddings(), create=True).close()
+    app = app_of(base, answers("x"), HashedEmbeddings())
+    async with calling(app) as client:
+        listed = (await client.get("/v1/models")).json()["data"]
+    hidden, missing = [await asked(app, model=f"rag:{each}", messages=QUESTION) for each in (name, "sea")]
+    assert [each["id"] for each in listed if each["id"].startswith("rag:")] == ["rag:flat"]
+    assert hidden.status_code == missing.status_code == 404
+    assert hidden.json() == json.loads(missing.text.replace("'sea'", f"'{name}'"))
 
 
 async def test_what_nothing_supports_is_not_even_streamed(base: Settings) -> None:
@@ -107,6 +131,43 @@ async def test_a_client_that_goes_away_ends_their_work(base: Settings, model: st
     assert slow.left == [1]
     assert listener.heard == ""
     assert app.state.parts.gate.inside == 0  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("model", ["rag:flat", "agent"])
+@pytest.mark.parametrize(
+    ("own", "body", "expected"),
+    [
+        ({}, {}, (0.0, 1.0)),
+        ({}, {"temperature": 0.9}, (0.9, 1.0)),
+        ({"temperature": 0.3, "repeat_penalty": 1.2}, {}, (0.3, 1.2)),
+        ({"temperature": 0.3}, {"repeat_penalty": 1.3}, (0.3, 1.3)),
+    ],
+)
+async def test_they_answer_with_the_likeliest_words_unless_somebody_says_otherwise(
+    base: Settings, model: str, own: Any, body: Any, expected: tuple[float, float]
+) -> None:
+    used: list[tuple[float, float]] = []
+
+    class Sampled(Answers):
+        temperature: float = 0.7
+        repeat_penalty: float = 1.1
+
+        def bind_tools(self, tools: Any, **arguments: Any) -> Any:
+            return self
+
+        def _generate(self, *args: Any, **kwargs: Any) -> Any:
+            used.append((self.temperature, self.repeat_penalty))
+            return super()._generate(*args, **kwargs)
+
+        async def _astream(self, *args: Any, **kwargs: Any) -> Any:
+            used.append((self.temperature, self.repeat_penalty))
+            async for each in super()._astream(*args, **kwargs):
+                yield each
+
+    told = Sampled(rule=lambda _: "Two rents [1].", asked=[], arguments=[], left=[], **own)
+    response = await asked(app_of(base, told, HashedEmbeddings()), model=model, messages=QUESTION, **body)
+    assert response.status_code == 200, response.text
+    assert set(used) == {expected}
 
 
 async def test_a_question_must_come_last(base: Settings) -> None:

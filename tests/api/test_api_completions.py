@@ -10,7 +10,9 @@ from answers import answers
 from calling import CHAT, HELLO, app_of, asked, calling
 from langchain_core.messages import AIMessage
 from openai.types.chat import ChatCompletion
+from pydantic import ValidationError
 
+from phireside.api.requests import ChatRequest, EmbeddingsRequest
 from phireside.errors import ContextOverflowError, EngineBusyError, EngineClosedError, EngineError, PhiresideError
 from phireside.settings import Settings
 
@@ -131,6 +133,9 @@ async def test_what_is_no_text_is_refused_by_its_name_and_place(settings: Settin
         ({"max_tokens": 0}, "max_tokens"),
         ({"max_tokens": True}, "max_tokens"),
         ({"stop": [1]}, "stop[0]"),
+        ({"stop": ["x"] * 65}, "stop"),
+        ({"stop": ["x" * 1001]}, "stop[0]"),
+        ({"messages": HELLO["messages"] * 10_001}, "messages"),
         ({"logprobs": True}, "logprobs"),
         ({"logit_bias": {"1": 5}}, "logit_bias"),
         ({"frequency_penalty": 0.5}, "frequency_penalty"),
@@ -153,6 +158,22 @@ async def test_a_request_that_cannot_be_meant_is_refused_at_the_place(
     assert error["param"]
     assert param is None or error["param"] == param
     assert error["message"].startswith(error["param"])
+
+
+@pytest.mark.parametrize(
+    ("form", "body"),
+    [
+        (ChatRequest, {"messages": [0] * 99}),
+        (ChatRequest, {"messages": [{"role": "user", "content": [0] * 99}]}),
+        (ChatRequest, {"messages": [{"role": "assistant", "tool_calls": [0] * 99}]}),
+        (ChatRequest, HELLO | {"stop": [0] * 50}),
+        (EmbeddingsRequest, {"input": [0.5] * 99}),
+    ],
+)
+def test_of_a_lists_faults_the_first_is_kept_as_a_body_has_room_for_millions(form: Any, body: Any) -> None:
+    with pytest.raises(ValidationError) as told:
+        form.model_validate({"model": "chat", **body})
+    assert told.value.error_count() <= 4  # one for each kind that may stand there
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ import httpx
 import pytest
 from answers import answers
 from calling import CHAT, HELLO, app_of, asked, calling
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from phireside.api import Options
 from phireside.errors import RequestError
@@ -29,6 +31,14 @@ async def test_without_the_key_nothing_is_answered_but_that_the_server_is_there(
         assert (await client.get("/docs")).status_code == 200
     assert refused.json()["error"]["code"] == "invalid_api_key"
     assert model.asked == []
+
+
+async def test_and_so_it_is_inside_of_another_app(settings: Settings) -> None:
+    outer = Starlette(routes=[Mount("/inner", app_of(settings, answers("x"), key=KEY))])
+    async with calling(outer) as client:
+        assert (await client.get("/inner/health")).status_code == 200
+        assert (await client.get("/inner/v1/models")).status_code == 401
+        assert (await client.get("/inner/v1/models/health")).status_code == 401
 
 
 @pytest.mark.parametrize(

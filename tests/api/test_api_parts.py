@@ -186,6 +186,18 @@ async def test_every_chain_answers_its_example_at_its_address(settings: Settings
         jsonschema.validate(told, schemas[entry.name])
 
 
+@pytest.mark.real
+async def test_what_a_chain_scores_is_counted(settings: Settings, tiny_chatml: Path) -> None:
+    """Scores call no callback; the chain itself says what they cost."""
+    app = app_of(settings.model_copy(update={"model": str(tiny_chatml)}))
+    async with calling(app) as client:
+        cost = (await client.post("/chains/classify", json={"text": "I am glad."})).json()["cost"]
+        metrics = (await client.get("/metrics")).text
+    assert cost["calls"] >= 1
+    assert cost["prompt_tokens"] > 0
+    assert f"{cost['prompt_tokens']}.0" in metrics
+
+
 async def test_the_schema_names_each_chain_and_its_input(settings: Settings) -> None:
     async with calling(app_of(settings, answers("x"))) as client:
         schema = (await client.get("/openapi.json")).json()

@@ -1,12 +1,14 @@
 """Streams are OpenAI's to the byte, errors in them are told, and nothing is written for a client that has gone."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 from acting import acts, call
 from answers import answers
 from calling import CHAT, HELLO, Listener, app_of, asked, events
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessageChunk
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk
@@ -14,6 +16,7 @@ from openai.types.chat import ChatCompletionChunk
 from scripted import Scripted, scripted
 
 from phireside.errors import ContextOverflowError, EngineError
+from phireside.models import ChatGGUF
 from phireside.settings import Settings
 
 
@@ -129,3 +132,41 @@ async def test_and_so_it_does_while_it_waits_for_the_whole(settings: Settings, p
     assert model.left == [1]
     assert listener.heard == ""
     assert app.state.parts.gate.inside == 0  # type: ignore[attr-defined]
+
+
+class Heard(BaseCallbackHandler):
+    """Counts the answers that it was told of."""
+
+    def __init__(self) -> None:
+        self.answers = 0
+
+    def on_llm_end(self, *_: Any, **__: Any) -> None:
+        self.answers += 1
+
+
+@pytest.mark.real
+async def test_our_own_model_streams_the_same_whether_callbacks_listen_or_not(
+    settings: Settings, tiny_chatml: Path
+) -> None:
+    heard, texts = Heard(), []
+    for callbacks in ([], [heard]):
+        model = ChatGGUF(model=str(tiny_chatml), settings=settings, temperature=0, callbacks=callbacks)
+        wanted = {"stream": True, "max_tokens": 12, "stream_options": {"include_usage": True}}
+        *chunks, _ = events((await asked(app_of(settings, model), **wanted)).text)
+        texts.append("".join(text or "" for text in said(chunks)))
+        assert chunks[-2]["choices"][0]["finish_reason"] == "length"
+        assert chunks[-1]["usage"]["completion_tokens"] == 12
+    assert texts[0] == texts[1] != ""
+    assert heard.answers == 1
+
+
+@pytest.mark.real
+async def test_a_client_that_goes_away_ends_the_answer_of_our_own_model(settings: Settings, tiny_chatml: Path) -> None:
+    model = ChatGGUF(model=str(tiny_chatml), settings=settings, temperature=0)
+    body = HELLO | {"stream": True, "max_tokens": 3000}
+    listener = Listener(app_of(settings, model), body, lambda heard: heard.count("data:") >= 3)
+    await listener.ask()
+    engine = model._open(model.model).runtime.engine
+    while engine.stats().running:
+        await asyncio.sleep(0.01)
+    assert engine.stats().served.generated_tokens < 1000

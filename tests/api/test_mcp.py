@@ -29,6 +29,7 @@ from phireside.settings import Settings
 
 PHIRESIDE = str(Path(sys.executable).with_name("phireside"))
 EMBEDDINGS = HashedEmbeddings(64)
+CHAT = f"chat-{'0a' * 16}"
 
 
 @pytest.fixture
@@ -77,6 +78,20 @@ async def test_passages_are_found_with_their_places(bases: Settings) -> None:
     assert "Two oars." in text(both)
     assert nothing
     assert [(each["name"], each["documents"]) for each in nothing["bases"]] == [("lake", 2), ("work", 1)]
+
+
+async def test_an_upload_is_named_and_the_files_of_a_chat_are_not_offered(bases: Settings) -> None:
+    for name in (CHAT, "lake"):
+        base = KnowledgeBase.named(name, bases.bases_dir, EMBEDDINGS, create=True)
+        base.add_upload("seals.txt", b"Seals bark.")
+        base.close()
+    async with client(bases, chains=False) as session:
+        found = await session.call_tool("search_documents", {"query": "seals bark", "base": "lake", "passages": 1})
+        assert text(found) == "[1] seals.txt\nSeals bark."
+        assert CHAT not in str(await session.list_tools())
+        assert CHAT not in text(await session.call_tool("list_bases"))
+        hidden = await session.call_tool("search_documents", {"query": "seals", "base": CHAT})
+        assert text(hidden).startswith(f"There is no base '{CHAT}'.")
 
 
 async def test_a_chain_runs_and_tells_that_it_goes_on(bases: Settings) -> None:
@@ -172,16 +187,29 @@ BEGIN = message(
 ) + message("notifications/initialized")
 
 
-def test_noise_is_passed_over_stdout_has_messages_only_and_the_end_of_input_ends_it(tmp_path: Path) -> None:
+@pytest.fixture
+def process(tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """`phireside mcp`, which has been greeted and has answered."""
+    pipe = subprocess.PIPE
+    process = subprocess.Popen([PHIRESIDE, "mcp"], env=environment(tmp_path), stdin=pipe, stdout=pipe, stderr=pipe)
+    assert process.stdin
+    assert process.stdout
+    assert process.stderr
+    process.stdin.write(BEGIN)
+    process.stdin.flush()
+    process.stdout.readline()
+    yield process
+    process.kill()
+    process.wait()
+    for each in (process.stdin, process.stdout, process.stderr):
+        each.close()
+
+
+def test_noise_is_passed_over_stdout_has_messages_only_and_the_end_of_input_ends_it(
+    process: "subprocess.Popen[bytes]",
+) -> None:
     noise = b'no json\n\xff\xfe\0\n[]\n{"jsonrpc": "2.0", "id": 9, "method": "no/such", "params": {}}\n' + b"[" * 50_000
-    asked = BEGIN + noise + b"\n" + message("tools/list", 2) + message("tools/call", 3, name="list_bases")
-    process = subprocess.Popen(
-        [PHIRESIDE, "mcp"],
-        env=environment(tmp_path),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    asked = noise + b"\n" + message("tools/list", 2) + message("tools/call", 3, name="list_bases")
     assert process.stdin
     assert process.stdout
     process.stdin.write(asked)
@@ -192,36 +220,21 @@ def test_noise_is_passed_over_stdout_has_messages_only_and_the_end_of_input_ends
         said[line.get("id")] = line
     assert len(said[2]["result"]["tools"]) > 5
     assert "error" in said[9]
-    rest, errors = process.communicate(timeout=30)
+    rest, errors = process.communicate(timeout=60)
     assert (process.returncode, rest) == (0, b"")
     assert b"Traceback" not in errors
 
 
 @pytest.mark.parametrize("how", ["interrupted", "unread"])
-def test_it_ends_in_order_when_it_is_interrupted_or_nobody_reads(tmp_path: Path, how: str) -> None:
-    process = subprocess.Popen(
-        [PHIRESIDE, "mcp"],
-        env=environment(tmp_path),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+def test_it_ends_in_order_when_it_is_interrupted_or_nobody_reads(process: "subprocess.Popen[bytes]", how: str) -> None:
     assert process.stdin
     assert process.stdout
     assert process.stderr
-    process.stdin.write(BEGIN)
-    process.stdin.flush()
-    process.stdout.readline()
     if how == "interrupted":
         process.send_signal(signal.SIGINT)
     else:
         process.stdout.close()
         process.stdin.write(message("tools/list", 2))
         process.stdin.flush()
-    try:
-        assert process.wait(30) == (130 if how == "interrupted" else 0)
-        assert b"Traceback" not in process.stderr.read()
-    finally:
-        process.kill()
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            pipe.close()
+    assert process.wait(60) == (130 if how == "interrupted" else 0)
+    assert b"Traceback" not in process.stderr.read()

@@ -44,6 +44,12 @@ def test_answers_are_sent_at_once(loopback: None) -> None:
         assert listener.proto == socket.IPPROTO_TCP
 
 
+def test_a_port_is_its_own_from_the_start(loopback: None) -> None:
+    """SO_REUSEADDR lets two servers bind one port as long as neither listens; the second would load its model first."""
+    with command.listen("127.0.0.1", 0) as first, pytest.raises(SettingsError, match="cannot be listened on"):
+        command.listen("127.0.0.1", first.getsockname()[1])
+
+
 def run(*args: str) -> Result:
     app = typer.Typer()
     app.command()(command.serve)

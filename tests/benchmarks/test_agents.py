@@ -5,7 +5,6 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from decimal import Decimal
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -13,13 +12,11 @@ from typing import Any
 import pytest
 from acting import acts
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
-from weights import BENCHMARKS
 
 from phireside.agents import build_agent
 from phireside.tools import calculator
 
 Load = Callable[[str], ModuleType]
-OURS = ("agents", "agents_parts", "common", "engine", "reasoning_parts", "chat_turns", "arms_for_tests")
 
 ARMS = """
 import os, time
@@ -37,18 +34,14 @@ def maker(name, options):
 """
 
 
-@pytest.fixture(scope="module")
-def load(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Load]:
-    """A module of benchmarks/, which finds its neighbours by `sys.path`; one with arms for tests is among them."""
-    before, known = list(sys.path), set(sys.modules)
+@pytest.fixture(scope="module", autouse=True)
+def _arms(load: Load, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A module with arms for tests is among those of the benchmarks."""
     folder = tmp_path_factory.mktemp("arms")
     (folder / "arms_for_tests.py").write_text(ARMS)
-    sys.path[:0] = [str(BENCHMARKS), str(folder)]
-    yield import_module
-    sys.path[:] = before
-    for name in set(sys.modules) - known:
-        if name.split(".")[0] in OURS:
-            del sys.modules[name]
+    sys.path.insert(1, str(folder))
+    yield
+    sys.modules.pop("arms_for_tests", None)
 
 
 def call(**args: Any) -> AIMessage:

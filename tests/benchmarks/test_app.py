@@ -1,9 +1,7 @@
 """The benchmark of the app puts the engine's times and the page's together as it says."""
 
 import json
-import sys
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -12,23 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from weights import BENCHMARKS
 
 from phireside.models.engine.request import Text
 
 Load = Callable[[str], ModuleType]
-
-
-@pytest.fixture(scope="module")
-def load() -> Any:
-    """A module of benchmarks/, which finds its neighbours by `sys.path`."""
-    before, known = list(sys.path), set(sys.modules)
-    sys.path.insert(0, str(BENCHMARKS))
-    yield import_module
-    sys.path[:] = before
-    for name in set(sys.modules) - known:
-        if name.split(".")[0] in ("common", "app", "app_parts"):
-            del sys.modules[name]
 
 
 @pytest.fixture(scope="module")

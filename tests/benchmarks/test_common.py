@@ -30,7 +30,7 @@ def chat_turns(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_help_explains_the_benchmark_without_loading_a_model(script: Path, tmp_path: Path) -> None:
-    run = subprocess.run([sys.executable, script, "--help"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    run = subprocess.run([sys.executable, script, "--help"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr
     assert f"python benchmarks/{script.name}" in run.stdout
     assert not run.stderr

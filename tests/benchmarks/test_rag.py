@@ -1,17 +1,13 @@
 """The benchmark of answers from documents reads its data right, and its figures are what they say."""
 
 import json
-import sys
 from argparse import Namespace
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
-from weights import BENCHMARKS
 
 Load = Callable[[str], ModuleType]
 ASKED = [
@@ -19,18 +15,6 @@ ASKED = [
     {"question": "When?", "answers": [{"text": "911"}, {"text": "in 911"}], "is_impossible": False},
     {"question": "Who was Odo?", "answers": [], "is_impossible": True},
 ]
-
-
-@pytest.fixture(scope="module")
-def load() -> Any:
-    """A module of benchmarks/, which finds its neighbours by `sys.path`."""
-    before, known = list(sys.path), set(sys.modules)
-    sys.path.insert(0, str(BENCHMARKS))
-    yield import_module
-    sys.path[:] = before
-    for name in set(sys.modules) - known:
-        if name.split(".")[0] in ("common", "rag", "rag_parts"):
-            del sys.modules[name]
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import warnings
 from argparse import Namespace
 from collections.abc import Callable
 from decimal import Decimal
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -15,24 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from thinking import thinker
-from weights import BENCHMARKS
 
 from phireside.chains.cost import Cost
 from phireside.models import ChatGGUF
 
 Load = Callable[[str], ModuleType]
-
-
-@pytest.fixture(scope="module")
-def load() -> Any:
-    """A module of benchmarks/, which finds its neighbours by `sys.path`."""
-    before, known = list(sys.path), set(sys.modules)
-    sys.path.insert(0, str(BENCHMARKS))
-    yield import_module
-    sys.path[:] = before
-    for name in set(sys.modules) - known:
-        if name.split(".")[0] in ("common", "engine", "reasoning", "reasoning_parts", "chat_turns"):
-            del sys.modules[name]
 
 
 @pytest.mark.parametrize(
