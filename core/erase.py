@@ -6,7 +6,6 @@ backups, what a model's server was sent, documents where they came from, other p
 """
 
 import logging
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,13 +13,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import make_url
+
 from phireside.chains import Chat
 from phireside.errors import PhiresideError, RequestError, StoreError
 from phireside.memory import ConversationStore
 from phireside.memory.remembered import MOST
 from phireside.models.downloads import Downloads
+from phireside.models.found import GGUF_FILES
 from phireside.models.runtime import close_all, forget_state
 from phireside.retrieval import base_names
+from phireside.retrieval.names import chat_of
 from phireside.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -28,7 +31,6 @@ log = logging.getLogger(__name__)
 EVERYTHING = "everything"
 COMMON = ("states", "downloads")  # kinds that all people of an app with a login share
 _TURN_SECONDS, _DOWNLOAD_SECONDS = 30.0, 40.0  # that an answer, a download may take to end
-_CHAT_BASE = re.compile(r"chat-[0-9a-f]{32}")  # files that were dropped into a conversation
 _ALL = 2**31 - 1  # conversations
 
 
@@ -199,7 +201,7 @@ class Eraser:
         self._close_files()
         self._store.whole.delete()
         self._forget_states(states)
-        _empty(self._settings.bases_dir, lambda path: bool(_CHAT_BASE.fullmatch(path.name)))
+        _empty(self._settings.bases_dir, lambda path: bool(chat_of(path.name)))  # files that were dropped into them
 
     def _facts(self) -> None:
         self._stop_turns()
@@ -263,14 +265,14 @@ class Eraser:
     def _database_bytes(self) -> int | None:
         if self.on_server:
             return None
-        file = Path(self._settings.conversations_url.partition("///")[2])
-        return _size([file, file.with_name(f"{file.name}-wal")])
+        name = make_url(self._settings.conversations_url).database
+        return _size([Path(name), Path(f"{name}-wal")]) if name else 0  # without one it is in memory
 
 
 def _count(name: str, folder: Path) -> int:
     if name == "bases":
         return len(base_names(folder))
-    pattern = {"states": "*.kv", "downloads": "*.gguf", "runs": "*.json", "scenarios": "*.y*ml"}[name]
+    pattern = {"states": "*.kv", "downloads": GGUF_FILES, "runs": "*.json", "scenarios": "*.y*ml"}[name]
     return sum(1 for path in _files(folder) if path.match(pattern))
 
 

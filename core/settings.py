@@ -7,6 +7,7 @@ environment variables (`PHIRESIDE_ENGINE__N_CTX` for a nested one), and argument
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -153,7 +154,8 @@ class Settings(BaseSettings):
             problems = "; ".join(_problem(each, values) for each in error.errors(include_url=False))
             raise SettingsError(f"The settings cannot be used: {problems}.", hint=HINT) from error
         except SourceError as error:  # a nested setting in the environment that is not JSON
-            raise SettingsError(f"The settings cannot be used: {error}.", hint=HINT) from error
+            problem = str(error).replace('source "EnvSettingsSource"', "the environment: it is no JSON")
+            raise SettingsError(f"The settings cannot be used: {problem}.", hint=HINT) from error
 
     @classmethod
     def settings_customise_sources(
@@ -263,7 +265,14 @@ def _problem(problem: ErrorDetails, values: dict[str, Any]) -> str:
 
 def _source(names: list[str], values: dict[str, Any]) -> str:
     """Which source gave a setting its value: the strongest that has it."""
-    if names[0] in values:
-        return "an argument"
-    variables = [f"{ENV_PREFIX}{'__'.join(names[:depth])}".upper() for depth in range(len(names), 0, -1)]
-    return next((name for name in variables if name in os.environ), "phireside.toml")
+    return "an argument" if names[0] in values else variable_of(names) or "phireside.toml"
+
+
+def variable_of(path: Sequence[str]) -> str:
+    """The environment variable that gives a setting, as it is written; empty if none does.
+
+    A table may be given as a whole, and case does not count.
+    """
+    found = {name.upper(): name for name, value in os.environ.items() if value}
+    names = (f"{ENV_PREFIX}{'__'.join(path[:depth])}".upper() for depth in range(len(path), 0, -1))
+    return next((found[name] for name in names if name in found), "")

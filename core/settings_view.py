@@ -3,7 +3,6 @@
 `phireside config show` prints them and the page Settings shows them.
 """
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
 
 from phireside.paths import config_files
-from phireside.settings import ENV_PREFIX, Settings
+from phireside.settings import ENV_PREFIX, Settings, variable_of
 
 __all__ = ["SettingRow", "settings_rows"]
 
@@ -80,16 +79,9 @@ def _fields(model: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[tup
 
 def _sources() -> Iterator[tuple[Mapping[str, Any], Any]]:
     """What each source gives, strongest first, and a function from a setting's path to the source's name."""
-    yield EnvSettingsSource(Settings)(), _variable_of
+    yield EnvSettingsSource(Settings)(), variable_of
     for file in reversed(config_files()):
         yield TomlConfigSettingsSource(Settings, toml_file=file)(), lambda _, file=file: str(file.absolute())
-
-
-def _variable_of(path: tuple[str, ...]) -> str:
-    """The variable that gives a setting, as it is written: a table may be given as a whole, and case does not count."""
-    names = [f"{ENV_PREFIX}{'__'.join(path[:depth])}".upper() for depth in range(len(path), 0, -1)]
-    found = {name.upper(): name for name in os.environ}
-    return next((found[name] for name in names if name in found), names[0])
 
 
 def _has(given: Mapping[str, Any], path: tuple[str, ...]) -> bool:

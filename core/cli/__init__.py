@@ -26,7 +26,7 @@ from phireside.cli import (
     serve,
     ui,
 )
-from phireside.cli.output import FAILED, examples, finish, tell
+from phireside.cli.output import FAILED, examples, finish, reporting_errors, tell
 
 __all__ = ["app", "main"]
 
@@ -81,7 +81,10 @@ def main() -> None:
     """The console script `phireside`."""
     _prepare_streams()
     try:
-        app()
+        with reporting_errors():
+            app()
+    except typer.Exit as error:  # from here, where typer does not see it
+        sys.exit(error.exit_code)
     except Exception as error:  # noqa: BLE001 (a fault of ours: the person gets a message, and we the traceback)
         tell(f"Error: {type(error).__name__}: {error}")
         tell(f"Phireside did not foresee this. Please report it, with {_kept_traceback()}.")

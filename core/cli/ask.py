@@ -19,6 +19,7 @@ from phireside.cli.options import Model
 from phireside.cli.output import STOPPED, Json, examples, on_terminal, plain, print_json, reporting_errors, tell
 from phireside.cli.search import check_base
 from phireside.errors import ContextOverflowError, DocumentError, DocumentTooLargeError, RequestError, SettingsError
+from phireside.retrieval.names import shown_source
 from phireside.settings import Settings
 from phireside.text import clean_text
 
@@ -67,10 +68,8 @@ def ask(
     """
     names = tuple(name.strip() for name in tools.split(",") if name.strip())
     prompt = _prompt(question, file or [], base)
-    if temperature is None:
-        temperature = 0.0 if base or names else 0.7
     begun = time.monotonic()
-    with _turn(prompt, model, base, names, system, temperature=temperature, max_tokens=max_tokens) as turn:
+    with _turn(prompt, model, base, names, system, temperature, max_tokens) as turn:
         streamed = not (as_json or base or names)  # with these a text may still be withdrawn (`Turn.rewrite`)
         stopped = _follow(turn, Page(terminal_width()) if streamed else None, allow_effects)
         if isinstance(turn.error, ContextOverflowError) and prompt != question:
@@ -165,19 +164,28 @@ def _decoded(file: BinaryIO, name: str) -> str:
 
 
 @contextmanager
-def _turn(prompt: str, model: str, base: str, tools: tuple[str, ...], system: str, **sampling: Any) -> "Iterator[Turn]":
+def _turn(
+    prompt: str,
+    model: str,
+    base: str,
+    tools: tuple[str, ...],
+    system: str,
+    temperature: float | None,
+    max_tokens: int,
+) -> "Iterator[Turn]":
     """The question asked in a conversation that is gone afterwards; its KV state is not kept either."""
     from phireside.chains import Chat
     from phireside.memory import ConversationStore
     from phireside.models import load_chat_model
-    from phireside.models.sampling import CHAT_REPEAT_PENALTY
+    from phireside.models.sampling import CHAT_SAMPLING, SOURCES_SAMPLING
 
     settings = Settings()
     _check_uses(base, tools, settings)
     unkept = settings.model_copy(update={"engine": settings.engine.model_copy(update={"kv_disk_bytes": 0})})
     name = model or settings.model
-    penalty = 1.0 if base or tools else CHAT_REPEAT_PENALTY
-    llm = load_chat_model(name, unkept, repeat_penalty=penalty, **sampling)
+    sampling = SOURCES_SAMPLING if base or tools else CHAT_SAMPLING
+    chosen = {} if temperature is None else {"temperature": temperature}
+    llm = load_chat_model(name, unkept, max_tokens=max_tokens, **{**sampling, **chosen})
     check_model(name, settings)
     store = ConversationStore("sqlite://")
     chat = Chat(store)
@@ -283,7 +291,7 @@ def _print_rest(answer: "AIMessage", streamed: bool) -> None:
 
 
 def _place(passage: dict[str, Any]) -> str:
-    return ", ".join(filter(None, [passage["source"] or passage["title"], passage["place"]]))
+    return ", ".join(filter(None, [shown_source(passage), passage["place"]]))
 
 
 def _as_data(answer: "AIMessage", model: str, seconds: float) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def bench(
     if as_json:
         print_json(_as_data(model, settings.engine, measured))
     else:
-        print_table(("", "Phireside", *((f"bare {BARE}", "ratio") if compare else ())), _rows(measured))
+        print_table(("", "Phireside", *((f"bare {BARE}", "ratio") if compare else ())), _rows(measured), headed=compare)
         tell(f"{model.name}, {size_text(model.size)}; median (smallest-greatest) of {pairs}.")
 
 

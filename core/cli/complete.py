@@ -15,9 +15,9 @@ def model_names(incomplete: str) -> list[str]:
 
 def base_names(incomplete: str) -> list[str]:
     """Of the bases of documents."""
-    from phireside.retrieval.schema import BASE_FILE
+    from phireside.retrieval.names import offered_bases
 
-    return _beginning(incomplete, lambda: sorted(f.parent.name for f in Settings().bases_dir.glob(f"*/{BASE_FILE}")))
+    return _beginning(incomplete, lambda: offered_bases(Settings().bases_dir))
 
 
 def tool_names(incomplete: str) -> list[str]:

@@ -65,12 +65,15 @@ def _examine(speed: bool) -> Iterator[Finding]:
     except PhiresideError as error:
         yield Finding("settings", "problem", error.message, error.hint)
         return
-    checks: list[Callable[[Settings], Finding]] = [_memory, _data_folder, _build, _default_model, _phi_3, _embeddings]
-    for check in [*checks, _speed] if speed else checks:
+    checks: dict[str, Callable[[Settings], Finding]] = {
+        "memory": _memory, "data folder": _data_folder, "llama.cpp": _build, "model": _default_model, "phi-3": _phi_3,
+        "embeddings": _embeddings, **({"speed": _speed} if speed else {}),
+    }  # fmt: skip
+    for subject, check in checks.items():
         try:
             yield check(settings)
         except PhiresideError as error:
-            yield Finding(check.__name__.strip("_").replace("_", " "), "problem", error.message, error.hint)
+            yield Finding(subject, "problem", error.message, error.hint)
 
 
 def _version(package: str) -> str:
@@ -116,17 +119,18 @@ def _build(_: Settings) -> Finding:
 
 def _default_model(settings: Settings) -> Finding:
     from phireside.models import Catalog
+    from phireside.models.fit import Machine, judge, needs
     from phireside.models.load import is_remote
 
     if is_remote(settings.model):
         return Finding("model", "ok", f"{settings.model} at {settings.openai_base_url or 'OpenAI'}")
-    catalog = Catalog(settings)
-    entry = catalog.resolve(settings.model)
-    memory = catalog.info(entry.name).memory
-    text = f"{settings.model} = {entry.name}: {entry.path}, checked; needs {size_text(memory.total)}"
-    if not memory.fits:
-        return Finding("model", "problem", f"{text}, more than is free", "Use a smaller model, or a smaller n_ctx.")
-    return Finding("model", "ok", text)
+    entry = Catalog(settings).resolve(settings.model)
+    fit = judge(needs(entry, settings.engine), Machine.now())
+    text = f"{settings.model} = {entry.name}: {entry.path}, checked; needs {size_text(fit.need.total)}"
+    if fit.fits:
+        return Finding("model", "ok", text)
+    advice = f"With engine.n_ctx = {fit.longest} it would fit." if fit.longest else "Use a smaller model."
+    return Finding("model", "problem", f"{text}: {fit.verdict}", advice)
 
 
 def _phi_3(settings: Settings) -> Finding:
@@ -164,9 +168,11 @@ def _speed(settings: Settings) -> Finding:
         engine.load()
         tokens = tuple(engine.vocabulary.tokenize("Once upon a time, ", markers=False))
         answer = engine.complete(Request(tokens, sampling=Sampling(temperature=0, seed=1), max_tokens=256))
-        threading.Timer(SPEED_TEST_S, answer.cancel).start()
-        for _ in answer:
-            pass
+        alarm = threading.Timer(SPEED_TEST_S, answer.cancel)
+        for _ in answer:  # a large model may need all of that for its first word
+            if not alarm.ident:
+                alarm.start()
+        alarm.cancel()
         rate = answer.usage.tokens_per_second if answer.usage else 0.0
         threads = f"{engine.threads[0]} thread{'s' if engine.threads[0] > 1 else ''}"
     advice = "Close other busy programs, use a GPU, or a smaller model." if rate < 5 else ""

@@ -22,7 +22,7 @@ EXAMPLES = examples(
 @reporting_errors()
 def answers(
     file: Annotated[Path, typer.Argument(help="JSON lines: question, answer, and perhaps passages, known, short.")],
-    model: Model = "auto",
+    model: Model = "",
     embeddings: Annotated[
         str, typer.Option(help="Compare questions by these embeddings, e.g. starter; empty = by the judge.")
     ] = "",
@@ -34,7 +34,9 @@ def answers(
     from phireside.chains.rag.runs import as_data
 
     samples, problems = read_samples(_text(file), limit)
-    report = _judged([sample for _, sample in samples], model, embeddings)
+    settings = Settings()
+    model = model or settings.model
+    report = _judged([sample for _, sample in samples], model, settings, embeddings)
     run = AnswersRun(str(file), model, tuple(line for line, _ in samples), report, tuple(problems))
     if as_json:
         print_json(as_data(run))
@@ -49,11 +51,11 @@ def _text(file: Path) -> str:
         raise RequestError(f"{file} cannot be read: {error.strerror}.", hint="Name a file of JSON lines.") from error
 
 
-def _judged(samples: "Sequence[Sample]", model: str, embeddings: str) -> "Report":
+def _judged(samples: "Sequence[Sample]", model: str, settings: Settings, embeddings: str) -> "Report":
     from phireside.chains.rag import Report, judge_answers
     from phireside.models import load_chat_model
 
-    judge = load_chat_model(model, Settings())
+    judge = load_chat_model(model, settings)
     chain = judge_answers(model=judge, embeddings=_embeddings(embeddings) if embeddings else None)
     report, show = Report(), counting("judged")
     for report in chain.stream(samples):

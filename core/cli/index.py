@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from phireside.cli.complete import base_names as complete_base
-from phireside.cli.output import STOPPED, Json, examples, plain, print_json, reporting_errors, tell
+from phireside.cli.output import STOPPED, Json, examples, plain, print_json, print_table, reporting_errors, tell
 from phireside.errors import KnowledgeError, PhiresideError
 from phireside.settings import Settings
 
@@ -252,11 +252,11 @@ def _as_text(number: int, piece: Mapping[str, Any]) -> str:
 
 def _list_bases(settings: Settings, as_json: bool) -> None:
     """A base that cannot be read must not hide the others."""
-    from phireside.retrieval import base_names
     from phireside.retrieval.listing import base_info
+    from phireside.retrieval.names import offered_bases
 
     found, failed = [], []
-    for name in base_names(settings.bases_dir):
+    for name in offered_bases(settings.bases_dir):
         try:
             found.append(base_info(name, settings.bases_dir))
         except PhiresideError as error:
@@ -264,9 +264,11 @@ def _list_bases(settings: Settings, as_json: bool) -> None:
     if as_json:
         print_json([asdict(each) for each in found])
     else:
-        for each in found:
-            documents, chunks = _count(each.documents, "document"), _count(each.chunks, "chunk")
-            print(plain("\t".join((each.name, documents, chunks, each.model or "nothing added"))))
+        rows = [
+            (each.name, _count(each.documents, "document"), _count(each.chunks, "chunk"), each.model or "nothing added")
+            for each in found
+        ]
+        print_table(("Base", "Documents", "Chunks", "Embedding model"), rows)
     _tell_failures(failed)
     if failed:
         raise typer.Exit(1)
@@ -282,8 +284,8 @@ def _list(base: str, settings: Settings, as_json: bool) -> None:
     if as_json:
         print_json([{**asdict(each), "added_at": each.added_at.isoformat()} for each in found])
         return
-    for each in found:
-        print(plain("\t".join((each.source, each.title, each.kind, _count(each.chunks, "chunk")))))
+    rows = [(each.source, each.title, each.kind, _count(each.chunks, "chunk")) for each in found]
+    print_table(("Source", "Title", "Kind", "Chunks"), rows)
 
 
 def _drop(base: str, settings: Settings, as_json: bool) -> None:
@@ -301,11 +303,13 @@ def _remove(base: str, sources: Sequence[str], settings: Settings, as_json: bool
 
     with closing(_existing(base, settings)) as opened:
         missing = [each for each in sources if not (opened.remove(each) or opened.remove(source_of(Path(each))))]
+    removed = len(sources) - len(missing)
+    if removed and as_json:
+        print_json({"base": base, "removed": removed})
+    if removed:
+        tell(f"{removed} removed.")
     if missing:
-        raise KnowledgeError(f"{base} has no document from {missing[0]}.", hint="`--list` shows the sources.")
-    if as_json:
-        print_json({"base": base, "removed": len(sources)})
-    tell(f"{len(sources)} removed.")
+        raise KnowledgeError(f"{base} has no document from {', '.join(missing)}.", hint="`--list` shows the sources.")
 
 
 def _reindex(base: str, settings: Settings, as_json: bool) -> None:

@@ -24,6 +24,7 @@ from phireside.settings import Settings
 
 if TYPE_CHECKING:
     from phireside.models.catalog import Catalog, ModelEntry, ModelInfo
+    from phireside.models.info import MemoryNeed
 
 app = typer.Typer(help="The models: which there are, download one, what one needs.", no_args_is_help=True)
 
@@ -82,11 +83,20 @@ def info(
     as_json: Json = False,
 ) -> None:
     """Show what a model is, and whether it fits into memory."""
-    about = _catalog(n_ctx=n_ctx, n_gpu_layers=n_gpu_layers).info(name)
-    if as_json:
-        print_json(_info_json(about))
+    from phireside.models.fit import needs
+
+    settings = _settings(n_ctx=n_ctx, n_gpu_layers=n_gpu_layers)
+    catalog = _catalog(settings)
+    entry = catalog.find(name)
+    if entry.path is None and (need := needs(entry, settings.engine)):  # of this one it is known beforehand
+        data, rows = _absent(entry, need[0])
     else:
-        print_table(("", ""), _info_rows(about))
+        about = catalog.info(name)
+        data, rows = _info_json(about), _info_rows(about)
+    if as_json:
+        print_json(data)
+    else:
+        print_table(("", ""), rows)
 
 
 @app.command(epilog=examples("phireside models accept ./mine.gguf"))
@@ -110,11 +120,15 @@ def check_model(name: str, settings: Settings) -> None:
         Catalog(settings).resolve(name)
 
 
-def _catalog(**engine: int | None) -> "Catalog":
+def _catalog(settings: Settings | None = None) -> "Catalog":
     from phireside.models.catalog import Catalog
 
+    return Catalog(settings or Settings())
+
+
+def _settings(**engine: int | None) -> Settings:
     given = {key: value for key, value in engine.items() if value is not None}
-    return Catalog(Settings(engine=given) if given else Settings())
+    return Settings(engine=given) if given else Settings()
 
 
 def _print_path(entry: "ModelEntry") -> None:
@@ -133,14 +147,31 @@ def _entry_json(entry: "ModelEntry") -> dict[str, Any]:
     return {**asdict(entry), "path": entry.path and str(entry.path), "state": _state(entry)}
 
 
+def _absent(entry: "ModelEntry", need: "MemoryNeed") -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """What is known of a model before it is downloaded, as data and as rows."""
+    command = f"phireside models pull {entry.name}"
+    data = {
+        "name": entry.name, "description": entry.description, "path": None, "size": need.weights,
+        "memory": _memory_json(need), "download": command,
+    }  # fmt: skip
+    rows = [
+        ("Name", f"{entry.name} ({entry.description})"),
+        ("File", f"not on this machine; about {size_text(need.weights)}"),
+        *_memory_rows(need),
+        ("Download", command),
+    ]
+    return data, rows
+
+
 def _info_json(about: "ModelInfo") -> dict[str, Any]:
-    memory = {**asdict(about.memory), "total": about.memory.total, "fits": about.memory.fits}
-    return {**asdict(about), "path": str(about.path), "memory": memory}
+    return {**asdict(about), "path": str(about.path), "memory": _memory_json(about.memory)}
+
+
+def _memory_json(memory: "MemoryNeed") -> dict[str, Any]:
+    return {**asdict(memory), "total": memory.total, "fits": memory.fits}
 
 
 def _info_rows(about: "ModelInfo") -> list[tuple[str, str]]:
-    memory = about.memory
-    beside = size_text(memory.total - memory.gpu)
     return [
         ("Name", f"{about.name} ({about.title})" if about.title else about.name),
         ("File", f"{about.path}, {size_text(about.size)}"),
@@ -152,6 +183,13 @@ def _info_rows(about: "ModelInfo") -> list[tuple[str, str]]:
         ("Layers", f"{_count(about.layers)}, embedding {_count(about.embedding)}"),
         ("Heads", f"{_count(about.heads)}, of these {_count(about.kv_heads)} for keys and values"),
         ("Chat template", _template(about.chat_template)),
+        *_memory_rows(about.memory),
+    ]
+
+
+def _memory_rows(memory: "MemoryNeed") -> list[tuple[str, str]]:
+    beside = size_text(memory.total - memory.gpu)
+    return [
         ("Context", f"{memory.n_ctx:,} tokens, cache of {memory.cells:,}"),
         (
             "Memory",

@@ -5,6 +5,7 @@ Results go to stdout, everything else to stderr, so that a pipe gets results onl
 
 import json
 import os
+import re
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,7 +17,10 @@ import typer
 from phireside.errors import PhiresideError, RequestError
 from phireside.text import json_text
 
+_LONGEST_PATH = 300  # characters that are shown of one
 FAILED, STOPPED, NO_READER = 1, 130, 141  # exit codes; 2 is typer's, for a command that is not written correctly
+
+_BREAKS = re.compile(r"\s*[\t\n]\s*")  # would be taken for the end of a column or a line
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -46,7 +50,7 @@ def reporting_errors() -> Iterator[None]:
 def _of_system(error: OSError) -> str:
     """What the system says, e.g. "No space left on device: /data/x.db"."""
     what = error.strerror or str(error) or type(error).__name__
-    return f"{what}: {error.filename}" if error.filename else f"{what}."
+    return f"{what}: {str(error.filename)[:_LONGEST_PATH]}" if error.filename else f"{what}."
 
 
 def finish() -> int:
@@ -96,11 +100,17 @@ def in_colour(stream: TextIO) -> bool:
     return on_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table on a terminal; under a pipe, lines with tabs between the columns. Cells are text, never markup."""
+def print_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, headed: bool = False) -> None:
+    """A table on a terminal; under a pipe, lines with tabs between the columns. Cells are text, never markup.
+
+    Args:
+        head: names of the columns.
+        rows: the cells.
+        headed: whether the names are in a line of their own under a pipe, too.
+    """
     if not on_terminal(sys.stdout):
-        for row in rows:
-            print("\t".join(" ".join(plain(cell).split()) for cell in row))
+        for row in [head, *rows] if headed else rows:
+            print("\t".join(_BREAKS.sub(" ", plain(cell)) for cell in row))
         return
     from rich.console import Console
     from rich.table import Table

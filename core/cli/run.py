@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = examples(
     "phireside run scenarios --model scripted",
-    "phireside run scenarios/calculator.yaml --seeds 5 --json",
+    "phireside run scenarios/multiplication.yaml --json",
     "phireside run scenarios --junit report.xml --html report.html",
 )
 _FAILED = re.compile(r"^(?:FAILED |NOT met:|broke:).*$", re.MULTILINE)

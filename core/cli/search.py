@@ -11,6 +11,7 @@ import typer
 from phireside.cli.options import Base
 from phireside.cli.output import Json, examples, plain, print_json, reporting_errors
 from phireside.errors import KnowledgeError
+from phireside.retrieval.names import base_names, offered_bases, shown_source
 from phireside.settings import Settings
 
 if TYPE_CHECKING:
@@ -89,10 +90,8 @@ def open_base(name: str) -> "KnowledgeBase":
 
 def check_base(name: str, settings: Settings) -> None:
     """Raises KnowledgeError if there is no base of that name."""
-    from phireside.retrieval import base_names
-
-    if name not in (names := base_names(settings.bases_dir)):
-        known = ", ".join(names) or "none"
+    if name not in base_names(settings.bases_dir):
+        known = ", ".join(offered_bases(settings.bases_dir)) or "none"
         raise KnowledgeError(f"There is no base {name!r}; there are: {known}.", hint="`phireside index` makes one.")
 
 
@@ -113,5 +112,5 @@ def _as_text(at: int, hit: "Hit", explain: bool) -> str:
 def _place(metadata: Mapping[str, Any]) -> str:
     """Where a passage stands: source, heading, page."""
     page = f"page {metadata['page']}" if metadata.get("page") else ""
-    parts: Sequence[Any] = (metadata.get("source") or "added text", metadata.get("heading"), page)
+    parts: Sequence[Any] = (shown_source(metadata) or "added text", metadata.get("heading"), page)
     return ", ".join(str(part) for part in parts if part)

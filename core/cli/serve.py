@@ -91,7 +91,7 @@ def _app(
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket on that address.
+    """A socket that listens on that address; who connects waits until it is served.
 
     Raises:
         SettingsError: it cannot be had.
@@ -103,6 +103,7 @@ def listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((place, port))
+        listener.listen()  # only now is the port its own: with SO_REUSEADDR two may bind it
     except (OSError, UnicodeError) as error:
         listener.close()
         raise SettingsError(
@@ -126,7 +127,6 @@ def _serve(app: Any, listener: socket.socket, host: str) -> None:
         app, log_config=None, access_log=False, server_header=False, proxy_headers=False, lifespan="off",
         timeout_graceful_shutdown=_LAST_ANSWERS_S,
     )  # fmt: skip
-    listener.listen()  # who reads the next line may connect at once
     tell(f"Phireside's API is at {url}/v1 ({reach}); {url}/docs describes it. Ctrl-C ends it.")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn, having ended, sends itself the signal once more
     try:

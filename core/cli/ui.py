@@ -25,7 +25,13 @@ EXAMPLES = examples("phireside ui", "phireside ui --port 9000 --no-browser", "ph
 @reporting_errors()
 def ui(
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port; default: the settings', or without a login the next free one.")
+        int,
+        typer.Option(
+            min=0,
+            max=65535,
+            show_default=False,
+            help="Port. Default: the settings', or without a login the next free one.",
+        ),
     ] = 0,
     host: Annotated[str, typer.Option(help="Address to listen on; beyond 127.0.0.1 a login is needed.")] = LOCAL,
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,

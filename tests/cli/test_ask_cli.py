@@ -168,6 +168,16 @@ def test_an_answer_from_a_base_names_its_sources(use: Use, lake: None) -> None:
     assert result.stdout == "Ice of ten centimetres carries a person [1].\n\n[1] /notes/ice.md\n"
 
 
+def test_an_upload_is_named_and_not_its_hash(use: Use, lake: None, tmp_path: Path) -> None:
+    use(answers("Seals bark at night [1]."))
+    base = KnowledgeBase.named("lake", Settings().bases_dir, HashedEmbeddings(64))
+    base.add_upload("seals.txt", b"Seals bark at night.")
+    base.close()
+    assert ask("When do seals bark?", "--base", "lake").stdout.endswith("\n\n[1] seals.txt\n")
+    shown = CliRunner().invoke(app, ["search", "seals bark", "--base", "lake", "--k", "1"]).stdout
+    assert shown.startswith("[1] seals.txt\n")
+
+
 def test_what_nothing_supports_is_withdrawn(use: Use, lake: None) -> None:
     use(answers("Elephants skate on Sundays [1]."))
     result = ask("Which ice carries a person?", "--base", "lake")
@@ -201,12 +211,32 @@ def test_tools_are_used_and_the_steps_are_in_the_json(use: Use) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [((), (0.7, 1.1)), (("--tools", "calculator"), (0.0, 1.0)), (("--tools", "calculator", "-t", "0.4"), (0.4, 1.0))],
+)
+def test_with_tools_the_likeliest_words_are_taken_unless_it_is_said(
+    use: Use, monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...], expected: tuple[float, float]
+) -> None:
+    use(None)
+    loaded: list[tuple[float, float]] = []
+
+    def load(name: str, settings: Settings, **options: Any) -> Any:
+        loaded.append((options["temperature"], options["repeat_penalty"]))
+        return acting(lambda _: AIMessage("42"))
+
+    monkeypatch.setattr("phireside.models.load_chat_model", load)
+    assert ask("What?", *args).exit_code == 0
+    assert loaded == [expected]
+
+
 @pytest.mark.parametrize("allowed", [False, True])
 def test_a_tool_with_effects_is_refused_where_nobody_can_be_asked(
     use: Use, monkeypatch: pytest.MonkeyPatch, allowed: bool
 ) -> None:
-    from phireside.tools import web_search  # noqa: F401 (imports its module)
+    from phireside.tools import named, web_search  # noqa: F401 (imports its module)
 
+    named._web_search.cache_clear()
     searched: list[str] = []
     searching = sys.modules["phireside.tools.web_search"]  # the package's name is the tool
     monkeypatch.setattr(searching, "ddgs", lambda: lambda query, count: searched.append(query) or [])
@@ -260,7 +290,7 @@ def test_ctrl_c_stops_the_answer_and_prints_what_there_is(tiny_chatml: Path, tmp
     assert process.stdout
     process.stdout.read(40)
     process.send_signal(signal.SIGINT)
-    out, errors = process.communicate(timeout=60)
+    out, errors = process.communicate(timeout=120)
     assert (process.returncode, errors, out[-1:]) == (130, b"", b"\n")
 
 
@@ -283,6 +313,6 @@ def test_a_reader_that_goes_away_ends_it_without_a_word(tiny_chatml: Path, tmp_p
     assert process.stderr
     process.stdout.read(20)
     process.stdout.close()
-    assert process.wait(60) == 141
+    assert process.wait(120) == 141
     assert process.stderr.read() == b""
     process.stderr.close()

@@ -43,6 +43,12 @@ def test_alone_it_prints_its_own_figures_only(tiny_chatml: Path) -> None:
     assert rows[2][1].endswith("tokens/s")
 
 
+def test_under_a_pipe_two_columns_of_figures_have_names(monkeypatch: pytest.MonkeyPatch, tiny_chatml: Path) -> None:
+    pair = {name: bench.Figures(1.0, 2.0, 3.0, 4, 5) for name in (bench.OURS, bench.BARE)}
+    monkeypatch.setattr(bench, "_measured", lambda *_: [pair])
+    assert run(str(tiny_chatml)).stdout.splitlines()[0] == f"\tPhireside\tbare {bench.BARE}\tratio"
+
+
 def test_everyone_goes_first_in_turn_after_a_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
     for name in ("ours", "bare"):

@@ -67,3 +67,12 @@ def test_a_line_ends_where_json_lines_end_and_a_byte_order_mark_is_none_of_it(fi
     data = json.loads(CliRunner().invoke(app, ["eval", "answers", str(file), "--json"]).stdout)
     assert [each["question"] for each in data["samples"]] == ["How\u2028long?"]
     assert data["unscored"] == []
+
+
+def test_without_a_model_it_is_that_of_the_settings(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    model = answers(lambda messages: "yes")
+    monkeypatch.setattr("phireside.models.load_chat_model", lambda name, settings: asked.append(name) or model)
+    monkeypatch.setenv("PHIRESIDE_MODEL", "openai:judge")
+    CliRunner().invoke(app, ["eval", "answers", str(file)])
+    assert asked == ["openai:judge"]

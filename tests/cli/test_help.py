@@ -155,7 +155,7 @@ def completed(line: str, data: Path) -> list[str]:
 
 
 def test_tab_offers_bases_models_and_tools(tmp_path: Path) -> None:
-    for name in ("letters", "lists", "work", "od\x1bd"):
+    for name in ("letters", "lists", "work", "od\x1bd", f"chat-{'0a' * 16}"):
         folder = tmp_path / "bases" / name
         folder.mkdir(parents=True)
         (folder / "base.sqlite3").touch()

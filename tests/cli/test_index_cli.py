@@ -1,6 +1,7 @@
 """`phireside index`: what it adds, prints and refuses."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from typer.testing import CliRunner, Result
 
 from phireside.cli import app
 from phireside.cli.embedding import embedding_model
+
+CHAT = f"chat-{'0a' * 16}"
 
 
 @pytest.fixture(autouse=True)
@@ -118,11 +121,31 @@ def test_bases_are_listed_and_dropped(notes: Path, data_dir: Path) -> None:
     assert (again.exit_code, "no base 'a'" in again.stderr) == (1, True)
 
 
+def test_on_a_terminal_they_are_tables(notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (notes / "two  spaces.txt").write_text("A seal barks.")
+    run(notes)
+    assert f"{notes}/two  spaces.txt\t" in run("--list").stdout  # as --remove wants it
+    monkeypatch.setattr("phireside.cli.output.on_terminal", lambda stream: True)
+    assert re.search(r"Base +Documents +Chunks +Embedding model *\n *documents +3 documents +", run("--all").stdout)
+    assert re.search(r"Source +Title +Kind +Chunks", run("--list").stdout)
+
+
+def test_the_files_of_a_chat_are_not_among_the_bases(notes: Path) -> None:
+    for name in (CHAT, "chat-notes"):
+        run(notes, "--base", name)
+    assert [line.split("\t")[0] for line in run("--all").stdout.splitlines()] == ["chat-notes"]
+    found = CliRunner().invoke(app, ["search", "fox", "--base", "nothing"])
+    assert "there are: chat-notes." in found.stderr
+    assert run("--list", "--base", CHAT).stdout.count("\n") == 2, "Whoever knows the name may look."
+
+
 def test_a_document_is_removed_by_its_path_or_source(notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(notes)
     monkeypatch.chdir(notes)
     assert run("--remove", "fox.md").exit_code == 0
-    assert run("--remove", str(notes / "whale.txt")).exit_code == 0
+    again = run("--remove", "fox.md", "--remove", notes / "whale.txt", "--remove", "no.md")
+    assert (again.exit_code, again.stderr.splitlines()[0]) == (1, "1 removed.")
+    assert "no document from fox.md, no.md." in again.stderr
     assert run("--list").stdout == ""
     assert run("--remove", "fox.md").exit_code == 1
 

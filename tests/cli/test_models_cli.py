@@ -128,6 +128,18 @@ def test_info(models_dir: Path, tiny_phi3: Path) -> None:
     assert rows["Fits"].startswith("yes")
 
 
+def test_info_says_before_a_download_what_it_takes(models_dir: Path) -> None:
+    result = run("info", "phi-3")
+    rows = dict(line.split("\t", 1) for line in result.stdout.splitlines())
+    assert (result.exit_code, rows["Download"]) == (0, "phireside models pull phi-3")
+    assert rows["File"] == "not on this machine; about 2.40 GB"
+    assert re.match(r"(yes|NO): \d", rows["Fits"])
+    data = json.loads(run("info", "phi-3", "--json", "--n-ctx", "1024").stdout)
+    assert (data["path"], data["size"], data["memory"]["n_ctx"]) == (None, 2_400_000_000, 1024)
+    assert data["memory"]["total"] > data["size"]
+    assert run("info", "hf:a/b/c.gguf").exit_code == 1  # nobody knows
+
+
 def test_info_as_json(models_dir: Path, tiny_phi3: Path) -> None:
     data = json.loads(run("info", str(tiny_phi3), "--json", "--n-gpu-layers", "0").stdout)
     assert (data["path"], data["layers"], data["memory"]["gpu"]) == (str(tiny_phi3), 1, 0)
@@ -197,7 +209,7 @@ def test_ctrl_c_keeps_the_part_and_says_so(tmp_path: Path, hub: Hub, tiny_phi3: 
         seen += line
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Stopped. 5.0 MB are kept; `phireside models pull phi-3` goes on" in errors
     assert "Traceback" not in errors

@@ -137,7 +137,7 @@ def test_progress_is_shown_on_a_terminal_and_nowhere_else(folder: Path) -> None:
             seen += piece
     except OSError:  # Linux's way of saying that the other end is closed
         pass
-    out, _ = child.communicate(timeout=60)
+    out, _ = child.communicate(timeout=120)
     os.close(terminal)
     assert b"good" in seen
     assert b"waits" in seen

@@ -19,12 +19,12 @@ PHIRESIDE = str(Path(sys.executable).with_name("phireside"))
 def run(*args: str, **how: Any) -> "subprocess.CompletedProcess[bytes]":
     environment = {**os.environ, **how.pop("env", {})}
     return subprocess.run(
-        [PHIRESIDE, *args], env=environment, check=False, timeout=60, **{"capture_output": True, **how}
+        [PHIRESIDE, *args], env=environment, check=False, timeout=120, **{"capture_output": True, **how}
     )
 
 
 def shell(line: str) -> "subprocess.CompletedProcess[bytes]":
-    return subprocess.run(["bash", "-o", "pipefail", "-c", line], capture_output=True, check=False, timeout=60)
+    return subprocess.run(["bash", "-o", "pipefail", "-c", line], capture_output=True, check=False, timeout=120)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,7 @@ def shell(line: str) -> "subprocess.CompletedProcess[bytes]":
         (f"{PHIRESIDE} config show --json >&-", 0, b""),
         (f"{PHIRESIDE} config show <&- 2>&-", 0, b"data_dir"),
         (f"{PHIRESIDE} config show > /dev/full", 1, b"No space left on device"),
+        (f"{PHIRESIDE} --version > /dev/full", 1, b"Error: No space left on device"),
         (f"{PHIRESIDE} config show --json | true", 141, b""),
         (f"{PHIRESIDE} config show | head -n 1", 0, b"data_dir"),
         (f"{PHIRESIDE} ask <&-", 1, b"There is no question"),
@@ -60,6 +61,12 @@ def test_json_is_json_in_any_encoding_and_other_text_is_shown_as_far_as_it_can_b
 def test_bytes_of_a_command_line_that_are_no_text_are_told_as_such(args: tuple[str, ...]) -> None:
     result = CliRunner().invoke(app, args)
     assert (result.exit_code, result.stderr[:7]) == (1, "Error: ")
+
+
+def test_a_path_that_is_too_long_is_told_in_short() -> None:
+    result = CliRunner().invoke(app, ["run", "a" * 5000])
+    assert (result.exit_code, result.stderr[:26]) == (1, "Error: File name too long:")
+    assert len(result.stderr) < 500
 
 
 def test_what_nobody_foresaw_is_a_message_and_the_traceback_is_kept(

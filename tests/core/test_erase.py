@@ -133,6 +133,7 @@ def test_an_answer_that_is_being_written_is_stopped_first(app: Open) -> None:
 
 def test_files_that_were_dropped_into_a_chat_go_with_the_chats(app: Open) -> None:
     app.base(f"chat-{'0a' * 16}").add_text("4711")
+    assert app.counts()["bases"] == 3
     app.eraser.erase("conversations")
     assert sorted(path.name for path in app.settings.bases_dir.iterdir()) == ["base 0", "base 1"]
 
@@ -172,3 +173,17 @@ def test_a_database_server_is_known_as_one(app: Open, url: str) -> None:
     eraser = Eraser(settings, app.store, app.chat, app.downloads)
     assert eraser.on_server
     assert eraser.stored()[0].bytes is None
+
+
+def test_a_database_in_a_folder_of_any_name_is_measured(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "my data #1")
+    settings.data_dir.mkdir()
+    app = Open(settings)
+    assert (app.eraser.stored()[0].bytes or 0) > 0
+    app.close()
+
+
+def test_a_database_in_memory_takes_no_bytes_of_the_disk(tmp_path: Path) -> None:
+    app = Open(Settings(data_dir=tmp_path, database_url="sqlite://"))
+    assert app.eraser.stored()[0].bytes == 0
+    app.close()

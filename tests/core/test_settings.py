@@ -100,7 +100,19 @@ def test_a_bad_variable_is_named_with_its_value_and_source(
 
 def test_a_nested_variable_that_is_not_json_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PHIRESIDE_ENGINE", "fast")
-    with pytest.raises(SettingsError, match="engine"):
+    with pytest.raises(SettingsError, match='"engine" from the environment: it is no JSON'):
+        Settings()
+
+
+def test_a_bad_value_is_blamed_on_the_variable_that_has_it_however_that_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("phireside_port", "x")
+    with pytest.raises(SettingsError, match="port, from phireside_port:"):
+        Settings()
+    monkeypatch.setenv("phireside_port", "")  # an empty one has none
+    Path("phireside.toml").write_text("port = 'x'")
+    with pytest.raises(SettingsError, match=r"port, from phireside\.toml:"):
         Settings()
 
 
