@@ -15,6 +15,7 @@ from phireside.retrieval.evaluation.report import worth
 from phireside.runs import Kept, Runs
 from phireside.ui import run_parts
 from phireside.ui.chain_results import cost_line
+from phireside.ui.charts import show_chart
 from phireside.ui.plots import Dot, intervals
 from phireside.ui.safe_text import literal
 
@@ -34,7 +35,7 @@ def show(runs: Runs[AnswersRun], run_id: str) -> None:
     """
     kept = run_parts.opened(runs, run_id, "Evaluate")
     run = kept.run
-    st.header(literal(f"Answers of {run.source}"), anchor=False)
+    st.title(literal(f"Answers of {run.source}"), anchor=False)
     answered = f" · answered by {run.answered_by}" if run.answered_by else ""
     st.caption(literal(f"{run_parts.moment(kept.when)}{answered} · judged by {run.judge}"))
     if (done := len(run.report.judged)) < run.total:
@@ -60,7 +61,7 @@ def show_means(report: Report) -> None:
     """The metrics that some answer has, in a plot and a table."""
     means = {name: (mean, count) for name, (mean, count) in report.means().items() if mean is not None}
     dots = [_dot(report, name) for name in means]
-    st.altair_chart(intervals(dots), width="stretch", alt="The mean of each metric")
+    show_chart(intervals(dots), "The mean of each metric")
     rows = [
         {"Metric": NAMES[name], "Mean": round(mean, 3), "Answers that have it": f"{count} of {len(report.judged)}"}
         for name, (mean, count) in means.items()
@@ -90,7 +91,7 @@ def _comparison(before: Kept[AnswersRun], after: Kept[AnswersRun]) -> None:
         for value, name in zip((change.before, change.after), names, strict=True)
         if value is not None
     ]
-    st.altair_chart(intervals(dots, names), width="stretch", alt="The mean of each metric, in both")
+    show_chart(intervals(dots, names), "The mean of each metric, in both")
     st.dataframe([_changed(each) for each in changes], hide_index=True, placeholder="-", alt="What has changed")
     st.caption(
         "On the questions that both have. p: the larger one of a paired t-test and of Fisher's randomization test. "
@@ -122,7 +123,7 @@ def _unscored(run: AnswersRun) -> None:
 
 def _answers(run: AnswersRun) -> None:
     """Every answer with its scores."""
-    st.subheader("The answers", anchor=False)
+    st.header("The answers", anchor=False)
     rows = [
         {
             "Line": line,

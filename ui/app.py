@@ -30,8 +30,22 @@ from phireside.settings import Settings
 from phireside.ui.login_file import reach
 
 STREAMLITS = (Path(streamlit.__file__).with_name("static") / "index.html").read_text("utf-8")
+# On a phone the sidebar lies over the page: what is chosen in it closes it. Streamlit sees to that for links only, and
+# only in the browsers that it takes for a phone's.
+CLOSING = """
+addEventListener("click", event => {
+  const chosen = event.target.closest?.(
+    '[data-testid="stSidebar"] :is([data-testid="stSidebarNavLink"], .st-key-new button, [class*="st-key-open"] button)'
+  )
+  if (chosen && innerWidth < 768) setTimeout(() => document.querySelector(
+    '[data-testid="stSidebar"][data-collapsed="false"] [data-testid="stSidebarCollapseButton"] button'
+  )?.click())
+}, true)
+"""
 # Told where the server is: opened at /memory, it would look for it below that address first, and wait after that.
-PAGE = STREAMLITS.replace("<script>", "<script>window.__streamlit = { BACKEND_BASE_URL: location.origin }\n", 1)
+PAGE = STREAMLITS.replace(
+    "<script>", "<script>window.__streamlit = { BACKEND_BASE_URL: location.origin }\n" + CLOSING, 1
+)
 PAGES = ("", "knowledge", "memory", "chains", "scenarios", "evaluate", "models", "settings")
 
 

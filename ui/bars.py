@@ -1,4 +1,7 @@
-"""Probabilities as bars: labels are data, drawn by Vega as text. Knows nothing of what they are probabilities of."""
+"""Probabilities as bars: labels are data, drawn by Vega as text. Knows nothing of what they are probabilities of.
+
+The bars' colours are seen on light and on dark; what is written has the ink of `charts`.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -51,11 +54,10 @@ def _chart(rows: list[dict[str, Any]]) -> "alt.LayerChart":
     # Room for the numbers behind the bars.
     scale = alt.Scale(domain=[0, 1.25 * max(0.01, *(row["end"] for row in rows))])
     own, now, end = (alt.X(f"{name}:Q", scale=scale, title=None, axis=None) for name in ("own", "now", "end"))
-    colour = alt.condition("datum.kept", alt.value(KEPT), alt.value(REMOVED))
     layers: Any = alt.layer(
         base.mark_bar(cornerRadiusEnd=3, height=20, color=REMOVED, opacity=0.35).encode(x=own),
         base.mark_bar(cornerRadiusEnd=3, height=12, color=KEPT).encode(x=now),
-        base.mark_text(align="left", dx=6, fontSize=12).encode(x=end, text="text:N", color=colour),
+        base.mark_text(align="left", dx=6, fontSize=12).encode(x=end, text="text:N"),
     )
     chart: alt.LayerChart = layers.properties(height=alt.Step(_BAR)).configure_view(stroke=None)
     return chart

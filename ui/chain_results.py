@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from phireside.chains import Cost, Growing, Path
 from phireside.ui.bars import bars, share
+from phireside.ui.charts import show_chart
 from phireside.ui.graph import HIDDEN
 from phireside.ui.messages import ENDINGS, show_segment
 from phireside.ui.safe_text import literal, segments
@@ -123,7 +124,7 @@ def _in_one_line(value: Any) -> str | None:
 def _show(value: Any) -> None:
     if (shares := probabilities(value)) is not None:
         ranked = sorted(shares.items(), key=lambda item: -item[1])
-        st.altair_chart(bars(dict(ranked[:MOST])), width="stretch")
+        show_chart(bars(dict(ranked[:MOST])), "The probability of each")
     elif isinstance(value, str | BaseMessage):
         _show_text(value if isinstance(value, str) else value.text)
     elif (parts := named_parts(value)) is not None:

@@ -10,6 +10,7 @@ from streamlit.runtime.scriptrunner import StopException
 from phireside.chains import Entry, gallery, prompts_text
 from phireside.models import load_chat_model
 from phireside.ui import composer, history, sampling_view
+from phireside.ui.cards import show_cards
 from phireside.ui.chain_form import ask_input, ask_prompts
 from phireside.ui.chain_results import cost_line, cost_of, show_result
 from phireside.ui.graph import dot, field_names
@@ -48,24 +49,13 @@ def show() -> None:
 
 
 def _gallery() -> None:
-    """A card for each chain, two in a row where there is room."""
-    st.header("Chains", anchor=False)
+    """A card for each chain."""
+    st.title("Chains", anchor=False)
     st.markdown("Prompts put together, to be tried here and used in programs: `from phireside.chains import …`")
-    cards = [(entry.name, entry.title, entry.description) for entry in gallery()]
-    cards.append((SAMPLING, sampling_view.TITLE, sampling_view.DESCRIPTION))
-    for first in range(0, len(cards), 2):
-        for column, (name, title, description) in zip(st.columns(2), cards[first : first + 2], strict=False):
-            with column.container(border=True, height="stretch", gap="xsmall", key=f"card-{name}"):
-                st.button(
-                    f"**{literal(title)}**",
-                    key=f"chain-{name}",
-                    type="tertiary",
-                    icon=":material/arrow_forward:",
-                    icon_position="right",
-                    on_click=_open,
-                    args=(name,),
-                )
-                st.caption(literal(description))
+    cards = {entry.name: (entry.title, entry.description) for entry in gallery()}
+    cards[SAMPLING] = (sampling_view.TITLE, sampling_view.DESCRIPTION)
+    titles = {name: title for name, (title, _) in cards.items()}
+    show_cards(titles, "chain", _open, lambda name: st.caption(literal(cards[name][1])))
 
 
 def _open(name: str | None) -> None:
@@ -79,7 +69,7 @@ def _head(title: str, description: str) -> None:
     st.button(
         "All chains", icon=":material/arrow_back:", key="all-chains", type="tertiary", on_click=_open, args=(None,)
     )
-    st.header(literal(title), anchor=False)
+    st.title(literal(title), anchor=False)
     st.markdown(literal(description))
 
 
@@ -124,7 +114,7 @@ def _buttons(parts: Services, run: Run | None, *, ready: bool) -> bool:
         if busy and run is not None:
             st.button("Stop", key="stop", icon=":material/stop_circle:", on_click=run.running.stop, shortcut="Esc")
         else:
-            st.caption(composer.using(parts, parts.settings.model))
+            composer.show_using(parts, parts.settings.model)
     return clicked
 
 

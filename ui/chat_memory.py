@@ -6,7 +6,7 @@ import streamlit as st
 from langchain_core.messages import AIMessage, BaseMessage
 
 from phireside.memory import MEMORIES, Conversation, MemoryState
-from phireside.ui.context import bar, legend, used
+from phireside.ui.context import bar, legend, notes, used
 from phireside.ui.messages import show_text
 from phireside.ui.safe_text import literal
 from phireside.ui.services import Services
@@ -36,11 +36,9 @@ def show(
         name: the strategy in force.
         key, save: of the field in which it is chosen.
     """
-    names = list(MEMORIES)
     st.radio(
         "Memory of this chat",
-        names,
-        names.index(name) if name in names else None,
+        list(MEMORIES),
         format_func=title,
         captions=list(MEMORIES.values()),
         key=key,
@@ -50,6 +48,8 @@ def show(
     if last is not None and (parts := used(last)):
         st.markdown("**Context of the last answer**, in tokens")
         st.html(bar(parts) + legend(parts), width=384)
+    for text, meaning in notes(last) if last is not None else ():
+        st.caption(f"**{text}.** {meaning}")
     if conversation is not None:
         _made(services.store.memory_state(conversation.id), name)
         told = services.store.facts.chosen(conversation.id) or []

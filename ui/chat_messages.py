@@ -4,8 +4,9 @@ What is to be sent is left in the session for the page (`ask_soon`).
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import count
 from typing import Any
 
 import streamlit as st
@@ -16,7 +17,7 @@ from phireside.errors import PhiresideError
 from phireside.memory import Conversation
 from phireside.retrieval.loading import label
 from phireside.ui import citations, composer, history, steps
-from phireside.ui.kept import kept_with
+from phireside.ui.answer_record import files_with, record_of
 from phireside.ui.messages import (
     attempt,
     bubble,
@@ -55,6 +56,7 @@ class Failure:
     ask: Ask
     error: PhiresideError | None
     text: str = ""  # of an answer that could not be finished or saved
+    number: int = field(default_factory=count().__next__)  # each has a box of its own, with its own text in it
 
 
 def kept_here(name: str) -> dict[str, Any]:
@@ -82,8 +84,7 @@ def open_bubbles(question: HumanMessage, replaced: int, names: Sequence[str] = (
     with bubble("human"):
         with st.container():
             show_text(question)
-            for name in names:
-                st.caption(f":material/attach_file: {literal(name)}")
+            _names(names)
         st.empty()
     with bubble("ai"):
         place = st.container()
@@ -94,6 +95,11 @@ def open_bubbles(question: HumanMessage, replaced: int, names: Sequence[str] = (
     return place
 
 
+def _names(files: Sequence[str]) -> None:
+    for name in files:
+        st.caption(f":material/attach_file: {literal(name)}")
+
+
 def show_message(
     parts: Services, conversation: Conversation | None, messages: list[BaseMessage], position: int, *, busy: bool
 ) -> None:
@@ -101,13 +107,14 @@ def show_message(
     message = messages[position]
     with bubble(message.type):
         with st.container():
-            if st.session_state.get("editing") == position and not busy:
+            if st.session_state.get("editing") == (key_of(conversation), position) and not busy:
                 _form(Ask(message.text, position), f"edit-{position}", "Cancel", _edit, None)
                 return
             if isinstance(message, AIMessage):
                 _show_answer(message, position)
             else:
                 show_text(message)
+                _names(files_with(messages, position))
         if isinstance(message, AIMessage):
             show_facts(message, f"facts-{position}")
         with st.container(horizontal=True, gap="small", vertical_alignment="center", key=f"actions-{position}"):
@@ -118,26 +125,26 @@ def show_message(
 
 def _show_answer(answer: AIMessage, position: int) -> None:
     """Draw the steps of an answer, its text, and its sources, in the places that `watch` has for them."""
-    kept = kept_with(answer)
+    record = record_of(answer)
     with st.container():
-        steps.show(kept.steps)
-    show_text(answer, kept.cited(answer.text))
+        steps.show(record.steps, str(position))
+    show_text(answer, record.cited(answer.text))
     with st.container(gap="xsmall"):
-        citations.show(kept, answer.text, str(position))
+        citations.show(record, answer.text, str(position))
 
 
 def _buttons(parts: Services, conversation: Conversation, messages: list[BaseMessage], position: int) -> None:
     """What can be done with a message."""
     message = messages[position]
     if message.type == "human":
-        icon_button("edit", "Edit", f"edit-{position}", _edit, position)
+        icon_button("edit", "Edit", f"edit-{position}", _edit, (conversation.id, position))
         return
     if position == len(messages) - 1 and (asked := _question(messages)) is not None:
         icon_button("refresh", "Answer again", f"again-{position}", ask_soon, Ask(messages[asked].text, asked))
     icon_button("alt_route", "Branch: go on from here in a new chat", f"branch-{position}", _branch, parts,
                 conversation.id, position)  # fmt: skip
     save = partial(attempt, parts.store.set_feedback, conversation.id, position)
-    show_feedback(kept_with(message).feedback, f"feedback-{conversation.id}-{position}", save)
+    show_feedback(record_of(message).feedback, f"feedback-{conversation.id}-{position}", save)
 
 
 def _question(messages: list[BaseMessage]) -> int | None:
@@ -157,9 +164,11 @@ def show_failure(conversation: Conversation | None, failure: Failure) -> None:
         else:
             show_error(failure.error)
         key = key_of(conversation)
-        for name, _ in failure.ask.files:
-            st.caption(f":material/attach_file: {literal(label(name))}")
-        _form(failure.ask, f"failed-{key}", "Discard", _discard, key)
+        _names([label(name) for name, _ in failure.ask.files])
+        if failure.ask.text.strip() or failure.ask.files:
+            _form(failure.ask, f"failed-{key}-{failure.number}", "Discard", _discard, key)
+        else:  # a file that was sent alone, and cannot be read: there is nothing to send again
+            st.button("Discard", key=f"failed-{key}-discard", on_click=_discard, args=(key,))
 
 
 def _discard(key: str) -> None:
@@ -188,8 +197,9 @@ def ask_soon(ask: Ask) -> None:
     st.session_state.pop("editing", None)
 
 
-def _edit(position: int | None) -> None:
-    st.session_state["editing"] = position
+def _edit(message: tuple[str, int] | None) -> None:
+    """Open the box of one message: its conversation, and its position there; None = of none."""
+    st.session_state["editing"] = message
 
 
 def _branch(parts: Services, conversation_id: str, position: int) -> None:

@@ -1,5 +1,6 @@
 """The chat page: wires the open conversation, the sidebar, the composer and the running answer together."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -9,14 +10,16 @@ from streamlit.elements.widgets.chat import ChatInputValue
 
 from phireside.agents.assistant import Uses, answerer
 from phireside.chains import Turn
-from phireside.errors import ConversationNotFoundError, PhiresideError, TurnRunningError
+from phireside.errors import ConversationNotFoundError, DocumentError, PhiresideError, TurnRunningError
 from phireside.memory import Conversation, default_title, memory_named
 from phireside.models import load_chat_model
 from phireside.models.load import is_remote
 from phireside.retrieval import KINDS
 from phireside.retrieval.loading import label
+from phireside.tools.named import TOOLS
 from phireside.ui import attachments, composer, history
-from phireside.ui.attachments import Attached
+from phireside.ui.answer_record import files_with
+from phireside.ui.attachments import Attached, Naming
 from phireside.ui.chat_messages import (
     Ask,
     Failure,
@@ -28,8 +31,9 @@ from phireside.ui.chat_messages import (
     show_message,
 )
 from phireside.ui.choices import Choices, chat_base
+from phireside.ui.context import border
 from phireside.ui.knowledge_parts import desk
-from phireside.ui.messages import is_told, show_error, show_trouble
+from phireside.ui.messages import is_told, show_trouble
 from phireside.ui.safe_text import literal
 from phireside.ui.services import Services, services
 from phireside.ui.streaming import watch, watch_files
@@ -85,8 +89,8 @@ def _opened(parts: Services) -> Conversation | None:
     try:
         return parts.store.get(conversation_id)
     except ConversationNotFoundError as error:
-        history.open_chat(None)
-        show_error(error)
+        history.name_chat(None)
+        st.session_state["trouble"] = error  # which a click on what was deleted has left there, too
         return None
 
 
@@ -115,7 +119,9 @@ def _settle_files(conversation_id: str, files: Attached) -> None:
     """Keep what is known of files only here: that they could not be read, or the turn that they began."""
     work = files.work
     if work.error or work.stopped:
-        kept_here("failures")[conversation_id] = Failure(Ask(files.text), work.error)
+        unreadable = isinstance(work.error, DocumentError)  # all of them: they will not be readable the next time
+        again = Ask(files.text, files=() if unreadable else tuple(files.files))
+        kept_here("failures")[conversation_id] = Failure(again, work.error)
     elif files.turn is not None:
         kept_here("turns")[conversation_id] = files.turn
     kept_here("notices")[conversation_id] = [
@@ -132,47 +138,64 @@ def _send(
     What went wrong is shown; the text is not lost.
     """
     choices = composer.current_choices(conversation)
-    for name in ("failures", "notices"):
+    for name in ("failures", "notices", "names"):
         kept_here(name).pop(key_of(conversation), None)
     try:
-        how = _how(parts, choices)
+        names = _named(parts, conversation, ask)
+        how = _how(parts, choices, names)
         if conversation is None:
             title = default_title([HumanMessage(ask.text)]) or label(ask.files[0][0])
-            conversation = parts.store.create(title, **choices.model_dump())
+            conversation = parts.store.create(title, **choices.model_dump(exclude_unset=True))
             st.session_state.pop("draft", None)
-            history.open_chat(conversation.id)
+            history.name_chat(conversation.id)
         seen = kept_here("seen").get(conversation.id)
         if ask.files:
-            then = partial(_ask_about_files, parts, conversation.id, ask.text)
+            names = [label(name) for name, _ in ask.files]
+            then = partial(_ask_about_files, parts, conversation.id, ask.text, names)
+            kept_here("names")[conversation.id] = names
             files = attachments.attach(desk(), parts.settings, conversation.id, ask.files, ask.text, then)
             return conversation, None, files
         turn = parts.chat.send(conversation.id, ask.text, at=ask.at, seen=seen, **how)
-        kept_here("turns")[conversation.id] = turn
+        kept_here("turns")[conversation.id], kept_here("names")[conversation.id] = turn, names
         return conversation, turn, None
     except PhiresideError as error:
         kept_here("failures")[key_of(conversation)] = Failure(ask, error)
         return conversation, None, None
 
 
-def _how(parts: Services, choices: Choices) -> dict[str, Any]:
-    """The arguments of `Chat.send` that the choices say: who answers, and what it is told."""
+def _named(parts: Services, conversation: Conversation | None, ask: Ask) -> list[str]:
+    """The files that came with a question that is asked again."""
+    if conversation is None or ask.at is None:
+        return []
+    return files_with(parts.store.messages(conversation.id), ask.at)
+
+
+def _how(parts: Services, choices: Choices, names: Sequence[str]) -> dict[str, Any]:
+    """The arguments of `Chat.send` that the choices say: who answers, and what it is told.
+
+    Args:
+        parts: the services.
+        choices: of the conversation.
+        names: of the files that came with the question.
+    """
     settings = parts.settings
     model = load_chat_model(choices.model or settings.model, settings, **choices.sampling)
+    found = answerer(model, settings, Uses(choices.base, choices.tools))
     return {
         "model": model,
         "system": choices.system or settings.system_prompt,
         "memory": memory_named(choices.memory or settings.memory),
-        "answerer": answerer(model, settings, Uses(choices.base, choices.tools)),
+        "answerer": Naming(found, names) if found and names else found,
     }
 
 
-def _ask_about_files(parts: Services, conversation_id: str, text: str) -> Turn | None:
+def _ask_about_files(parts: Services, conversation_id: str, text: str, names: Sequence[str]) -> Turn | None:
     """Switch the files of a chat on, and ask. Touches no session: its page may be gone."""
     parts.store.set_options(conversation_id, base=chat_base(conversation_id))
     if not text.strip():
         return None
     choices = composer.current_choices(parts.store.get(conversation_id))
-    return parts.chat.send(conversation_id, text, **_how(parts, choices))
+    return parts.chat.send(conversation_id, text, **_how(parts, choices, names))
 
 
 def _show_conversation(
@@ -191,7 +214,10 @@ def _show_conversation(
     start = 0 if st.session_state.get("all_messages") else max(0, end - SHOWN_MESSAGES)
     if start:
         st.button(f"Show the {start} messages before", key="show-all", on_click=_show_all, type="tertiary")
+    begins, line = border(messages[:end])
     for position in range(start, end):
+        if line and position == begins:
+            st.caption(f":material/vertical_align_top: {line}")
         if is_told(messages[position]):
             show_message(parts, conversation, messages, position, busy=bool(turn or files))
     for notice in notices:
@@ -206,7 +232,7 @@ def _show_conversation(
 
 def _show_turn(turn: Turn, replaced: int) -> None:
     """Draw a question and its answer while it is written, then the page anew from the store."""
-    with open_bubbles(turn.question, replaced):
+    with open_bubbles(turn.question, replaced, kept_here("names").get(turn.conversation_id, ())):
         watch(turn)
     _settle(turn)
     st.rerun()
@@ -222,11 +248,13 @@ def _show_files(files: Attached) -> None:
 def _welcome(parts: Services, conversation: Conversation | None) -> None:
     """What a person sees before the first message; needs no network."""
     choices = composer.current_choices(conversation)
-    st.header("What shall we talk about?", anchor=False)
+    st.title("What shall we talk about?", anchor=False)
     name = choices.model or parts.settings.model
     if not is_remote(name):
-        st.markdown("A small language model, on this machine alone. Nothing that you write leaves it.")
-    st.caption(composer.using(parts, name))
+        leaves = any(TOOLS[tool].effects != "none" for tool in choices.tools)
+        stays = "" if leaves else " Nothing that you write leaves it."
+        st.markdown(f"A small language model, on this machine alone.{stays}")
+    composer.show_using(parts, name)
     with st.container(key="examples"):
         for number, (text, icon) in enumerate(EXAMPLES.items()):
             st.button(text, icon=icon, key=f"example-{number}", on_click=ask_soon, args=(Ask(text),), width="stretch")

@@ -3,16 +3,17 @@
 Kept in `Conversation.options`, so that a conversation goes on as it was left.
 """
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from phireside.memory import MEMORIES
-from phireside.models.sampling import CHAT_REPEAT_PENALTY, PRESETS
+from phireside.models.sampling import CHAT_REPEAT_PENALTY, PRESETS, SOURCES_SAMPLING
 from phireside.tools.named import TOOLS
 
-CHAT_BASE = "chat-"  # begins the name of the base that has the files of one conversation
+_CHAT_BASE = re.compile(r"chat-([0-9a-f]{32})")  # not chat-notes, which a person may call a base of theirs
 
 
 class Choices(BaseModel):
@@ -47,14 +48,22 @@ class Choices(BaseModel):
         return tuple(name for name in TOOLS if name in names and name != "knowledge")
 
     @property
+    def in_use(self) -> Self:
+        """The choices as they count: an answer from documents or with tools is sampled otherwise, unless it is said."""
+        unset = SOURCES_SAMPLING.keys() - self.model_fields_set if self.base or self.tools else ()
+        return self.model_copy(update={name: SOURCES_SAMPLING[name] for name in unset})
+
+    @property
     def sampling(self) -> dict[str, Any]:
         """The arguments of `load_chat_model` beside the name and the settings."""
-        return self.model_dump(exclude={"model", "system", "memory", "base", "tools"})
+        return self.in_use.model_dump(exclude={"model", "system", "memory", "base", "tools"})
 
     @property
     def style(self) -> str:
-        """The name of the preset that these choices match, or "custom"."""
-        now = (self.temperature, self.top_p)
+        """The name of the preset that counts, "exact" for the likeliest words, or "custom"."""
+        now = (self.in_use.temperature, self.in_use.top_p)
+        if now[0] == 0:
+            return "exact"
         return next((name for name, preset in PRESETS.items() if (preset.temperature, preset.top_p) == now), "custom")
 
 
@@ -69,4 +78,10 @@ def read_choices(options: Mapping[str, Any]) -> Choices:
 
 def chat_base(conversation_id: str) -> str:
     """The name of the base that has the files of a conversation."""
-    return f"{CHAT_BASE}{conversation_id}"
+    return f"chat-{conversation_id}"
+
+
+def chat_of(base: str) -> str:
+    """The id of the conversation whose files a base has; empty if it is no such base."""
+    match = _CHAT_BASE.fullmatch(base)
+    return match[1] if match else ""

@@ -2,9 +2,11 @@
 back. Passages and sentences are data: they are shown as they are.
 """
 
+from collections.abc import Sequence
+
 import streamlit as st
 
-from phireside.ui.kept import Kept, Passage, Said, pieces
+from phireside.ui.answer_record import AnswerRecord, Passage, Said, pieces
 from phireside.ui.knowledge_parts import passage as show_passage
 from phireside.ui.safe_text import literal
 
@@ -16,35 +18,47 @@ VERDICTS = {
 WORST = ("weak", "unchecked", "supported")  # first: what the button of a passage shows, of all sentences that cite it
 
 
-def show(kept: Kept, text: str, key: str) -> None:
+def show(record: AnswerRecord, text: str, key: str) -> None:
     """Draw a button for each passage that an answer cites, and the sentences that are not in it any more.
 
     Args:
-        kept: what is kept with the answer.
+        record: what is kept with the answer.
         text: the answer.
         key: of its own for each answer.
     """
-    if cited := kept.cited(text):
+    if cited := record.cited(text):
         with st.container(horizontal=True, gap="xsmall", key=f"sources-{key}"):
             for number, passage in cited.items():
-                _source(number, passage, kept.citing(number), f"source-of-{key}-{number}")
-    if kept.withdrawn:
-        _withdrawn(kept.withdrawn, key)
+                _source(number, passage, record.citing(number), f"source-of-{key}-{number}")
+    if record.withdrawn:
+        _withdrawn(record.withdrawn, key)
 
 
 def _source(number: int, passage: Passage, claims: list[Said], key: str) -> None:
     verdicts = {claim.verdict for claim in claims}
     icon, _ = VERDICTS[next((each for each in WORST if each in verdicts), "unchecked")]
-    label = f"\\[{number}\\] {literal(passage.name)}"
+    button(f"\\[{number}\\] {literal(passage.name)}", passage, key, icon, claims)
+
+
+def button(label: str, passage: Passage, key: str, icon: str | None = None, claims: Sequence[Said] = ()) -> None:
+    """Draw a button that opens a passage.
+
+    Args:
+        label: of the button, and the title of what it opens; Markdown.
+        passage: to be read.
+        key: of the button.
+        icon: on it.
+        claims: sentences of the answer that cite the passage.
+    """
     with st.popover(label, icon=icon, type="tertiary", key=key, on_change="rerun") as place:
         if place.open:
-            _passage(number, passage, claims)
+            _passage(label, passage, claims)
 
 
-def _passage(number: int, passage: Passage, claims: list[Said]) -> None:
-    st.markdown(f"**\\[{number}\\] {literal(passage.name)}**")
-    if passage.where:
-        st.caption(" · ".join(map(literal, passage.where)))
+def _passage(title: str, passage: Passage, claims: Sequence[Said]) -> None:
+    st.markdown(f"**{title}**")
+    if where := [each for each in map(literal, passage.where) if each not in title]:
+        st.caption(" · ".join(where))
     show_passage(pieces(passage.text, claims))
     for claim in claims:
         icon, meaning = VERDICTS[claim.verdict]

@@ -4,21 +4,24 @@ Draws, and saves what is chosen; decides nothing.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import streamlit as st
 from langchain_core.messages import BaseMessage
 
-from phireside.errors import ModelDamagedError, PhiresideError
-from phireside.memory import Conversation
+from phireside.errors import ModelDamagedError, ModelNotFoundError, PhiresideError
+from phireside.memory import MEMORIES, Conversation
 from phireside.models import Catalog, ModelEntry
 from phireside.models.load import is_remote
 from phireside.models.sampling import PRESETS, settings_of
 from phireside.ui import chat_memory, uses
 from phireside.ui.choices import Choices, read_choices
+from phireside.ui.messages import attempt
 from phireside.ui.safe_text import literal
 from phireside.ui.services import Services
 
+MODELS = "models-page"  # of the session: the page that models are downloaded on
 NEW = "new"  # stands for the id of a conversation that does not exist yet
 
 
@@ -44,39 +47,50 @@ def show(
             literal(_short_name(services, name)),
             icon=":material/memory:",
             type="tertiary",
-            help="Model and system prompt",
             key="pick-model",
         ):
             _model(services, conversation, choices)
         title = _title(choices.style)
-        with st.popover(title, icon=":material/tune:", type="tertiary", help="How it writes", key="pick-style"):
+        with st.popover(title, icon=":material/tune:", type="tertiary", key="pick-style"):
             _style(services, conversation, choices)
         kind = choices.memory or services.settings.memory
         with st.popover(
             literal(chat_memory.title(kind)),
             icon=":material/history:",
             type="tertiary",
-            help="Memory of this chat",
             key="pick-memory",
             on_change="rerun",  # a summary is written in the background: opening it shows the newest
         ):
-            chat_memory.show(services, conversation, messages, kind, *_field("memory", services, conversation))
+            field = _field("memory", kind if kind in MEMORIES else None, services, conversation)
+            chat_memory.show(services, conversation, messages, kind, *field)
         uses.show(services.settings, conversation, choices, lambda changed: _keep(services, conversation, changed))
         if stop is not None:
             st.space("stretch")
             st.button("Stop", icon=":material/stop_circle:", key="stop", on_click=stop, shortcut="Esc")
 
 
-def using(services: Services, name: str) -> str:
-    """One line of Markdown: which model answers; for `auto` also how to get Phi-3. Damage is said, too."""
+def show_using(services: Services, name: str) -> None:
+    """Draw which model answers, and the way to the Models page if a better one, or this one, is to be had there."""
+    line, wanting = _using(services, name)
+    st.caption(line)
+    if wanting and (models := st.session_state.get(MODELS)):  # a page drawn without the menu has none
+        st.page_link(models, label=wanting, icon=":material/download:")
+
+
+def _using(services: Services, name: str) -> tuple[str, str]:
+    """Which model answers, or what is wrong with it, as Markdown; and what is to be had on the Models page."""
     if is_remote(name):
-        return f"**{literal(name)}** answers, at {literal(services.settings.openai_base_url or 'OpenAI')}."
+        return f"**{literal(name)}** answers, at {literal(services.settings.openai_base_url or 'OpenAI')}.", ""
     try:
         entry = services.catalog.resolve(name)
+    except ModelNotFoundError as error:
+        return f":material/warning: {literal(error.message)}", "Get it on the Models page"
     except PhiresideError as error:
-        return f":material/warning: {literal(error.message)} {literal(error.hint)}"
-    line = f"**{literal(entry.name)}** answers: {literal(entry.description)}"
-    return f"{line}. {services.catalog.advice()}" if name == "auto" else line
+        return f":material/warning: {literal(error.message)} {literal(error.hint)}", ""
+    better = (
+        "Get Phi-3 on the Models page: it answers far better" if name == "auto" and services.catalog.advice() else ""
+    )
+    return f"**{literal(entry.name)}** answers: {literal(entry.description)}", better
 
 
 def _short_name(services: Services, name: str) -> str:
@@ -91,15 +105,12 @@ def _model(services: Services, conversation: Conversation | None, choices: Choic
     states = {"auto": "auto · Phi-3 if it is here, else the starter"} | _states(services.catalog)
     name = choices.model or services.settings.model
     states.setdefault(name, name)
-    key, save = _field("model", services, conversation)
-    st.selectbox(
-        "Model", list(states), list(states).index(name), format_func=states.__getitem__, key=key, on_change=save
-    )
-    st.caption(using(services, name))
-    key, save = _field("system", services, conversation)
+    key, save = _field("model", name, services, conversation)
+    st.selectbox("Model", list(states), format_func=states.__getitem__, key=key, on_change=save)
+    show_using(services, name)
+    key, save = _field("system", choices.system, services, conversation)
     st.text_area(
         "System prompt",
-        choices.system,
         key=key,
         on_change=save,
         height=110,
@@ -136,10 +147,11 @@ def file_size(size: int) -> str:
 
 
 def _title(style: str) -> str:
-    return PRESETS[style].title if style in PRESETS else "Custom"
+    return PRESETS[style].title if style in PRESETS else style.capitalize()
 
 
 def _style(services: Services, conversation: Conversation | None, choices: Choices) -> None:
+    st.markdown("**How it writes**")
     with st.container(horizontal=True, gap="xsmall"):
         for name, preset in PRESETS.items():
             st.button(
@@ -150,6 +162,8 @@ def _style(services: Services, conversation: Conversation | None, choices: Choic
                 on_click=_apply_style,
                 args=(services, conversation, name),
             )
+    if choices.base or choices.tools:
+        st.caption("With documents or tools: the likeliest words and no penalty, where you choose nothing here.")
     sliders: list[tuple[str, str, float, float, float, str]] = [
         ("temperature", "Temperature", 0.0, 2.0, 0.05, "How freely it chooses; 0 = always the likeliest word."),
         ("top_p", "Top-p", 0.05, 1.0, 0.01, "Choose among the likeliest words that make up this share."),
@@ -157,35 +171,38 @@ def _style(services: Services, conversation: Conversation | None, choices: Choic
         ("repeat_penalty", "Repetition penalty", 0.8, 1.6, 0.05, "Above 1: words already said become less likely."),
     ]
     for name, label, low, high, step, note in sliders:
-        key, save = _field(name, services, conversation)
-        value = min(max(getattr(choices, name), low), high)
-        st.slider(label, low, high, value, step, key=key, on_change=save, help=note)
+        value = min(max(getattr(choices.in_use, name), low), high)
+        key, save = _field(name, value, services, conversation)
+        st.slider(label, low, high, step=step, key=key, on_change=save, help=note)
     left, middle, right = st.columns(3)
-    key, save = _field("top_k", services, conversation)
-    left.number_input("Top-k", 0, 200, choices.top_k, key=key, on_change=save, help="0 = all words.")
-    key, save = _field("max_tokens", services, conversation)
-    middle.number_input("Max tokens", 16, 32_768, choices.max_tokens, 64, key=key, on_change=save)
-    key, save = _field("seed", services, conversation)
-    right.number_input("Seed", 0, 2**32 - 1, choices.seed, key=key, on_change=save, placeholder="random")
+    key, save = _field("top_k", choices.top_k, services, conversation)
+    left.number_input("Top-k", 0, 200, key=key, on_change=save, help="0 = all words.")
+    key, save = _field("max_tokens", choices.max_tokens, services, conversation)
+    middle.number_input("Max tokens", 16, 32_768, step=64, key=key, on_change=save)
+    key, save = _field("seed", choices.seed, services, conversation)
+    right.number_input("Seed", 0, 2**32 - 1, None, key=key, on_change=save, placeholder="random")
 
 
-def _field(name: str, services: Services, conversation: Conversation | None) -> tuple[str, Callable[[], None]]:
-    """The key of the widget for one choice, its own for each conversation, and the callback that saves its value."""
+def _field(
+    name: str, value: Any, services: Services, conversation: Conversation | None
+) -> tuple[str, Callable[[], None]]:
+    """The widget for one choice, which shows what is chosen now, be it by another tab or by a click on a style.
+
+    Returns:
+        Its key, of its own for each conversation, and the callback that saves its value.
+    """
     key = f"{name}-{conversation.id if conversation else NEW}"
-
+    if key not in st.session_state or st.session_state[key] != value:  # else what is being typed would be taken back
+        st.session_state[key] = value
     return key, lambda: _keep(services, conversation, {name: st.session_state[key]})
 
 
 def _apply_style(services: Services, conversation: Conversation | None, name: str) -> None:
-    """Keep the numbers of a preset, and move the sliders to them."""
-    numbers = settings_of(name)
-    _keep(services, conversation, numbers)
-    for field, value in numbers.items():
-        st.session_state[_field(field, services, conversation)[0]] = value
+    _keep(services, conversation, settings_of(name))
 
 
 def _keep(services: Services, conversation: Conversation | None, changed: dict[str, Any]) -> None:
     if conversation is None:
         st.session_state["draft"] = current_choices(None).model_copy(update=changed)
     else:
-        services.store.set_options(conversation.id, **changed)
+        attempt(partial(services.store.set_options, conversation.id, **changed))

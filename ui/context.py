@@ -1,10 +1,14 @@
-"""How a model's context was used for an answer, and what was left out: in words, and as a small bar.
+"""How a model's context was used for an answer, and what was left out: in words, as a small bar, and where it begins.
 
 The bar is HTML of our own names and of whole numbers only; nothing that a model or a person wrote is in it. Does not
 import Streamlit.
 """
 
-from langchain_core.messages import AIMessage
+from collections.abc import Sequence
+
+from langchain_core.messages import AIMessage, BaseMessage
+
+from phireside.memory.turns import position_of
 
 PARTS = {
     "system": "System prompt",
@@ -34,13 +38,35 @@ def used(answer: AIMessage) -> dict[str, int]:
 
 def notes(answer: AIMessage) -> list[tuple[str, str]]:
     """What was not sent as it is, each with what that means and what to do; Markdown."""
-    counts = [answer.response_metadata.get(name) for name in ("left_out", "summarized")]
+    counts = [_count(answer, name) for name in ("left_out", "summarized")]
     texts = (("older {} left out", LEFT_OUT), ("{} sent as a summary", SUMMARIZED))
     return [
         (f"{count:,} {text.format('message' if count == 1 else 'messages')}", meaning)
         for count, (text, meaning) in zip(counts, texts, strict=True)
-        if isinstance(count, int) and count > 0
+        if count > 0
     ]
+
+
+def border(messages: Sequence[BaseMessage]) -> tuple[int, str]:
+    """Where what the last answer was given as it is begins.
+
+    Returns:
+        The position of the first message of that, and what a line before it says; 0 and nothing if that is the first.
+    """
+    last = next((each for each in reversed(messages) if isinstance(each, AIMessage)), AIMessage(""))
+    left_out, summarized = (_count(last, name) for name in ("left_out", "summarized"))
+    words = {
+        (True, False): "The last answer was written without what is above this line.",
+        (False, True): "Of what is above this line, the last answer had a summary.",
+        (True, True): "Of what is above this line, the last answer had a summary of a part.",
+    }
+    begins = position_of(messages, left_out + summarized)
+    return begins, words.get((left_out > 0, summarized > 0), "") if begins else ""
+
+
+def _count(answer: AIMessage, name: str) -> int:
+    known = answer.response_metadata.get(name)
+    return known if isinstance(known, int) else 0
 
 
 def bar(parts: dict[str, int]) -> str:

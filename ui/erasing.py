@@ -8,6 +8,7 @@ import streamlit as st
 from phireside.agents.assistant import close_bases
 from phireside.erase import EVERYTHING, KINDS, Eraser, Stored
 from phireside.ui import measuring
+from phireside.ui.attachments import forget_attached
 from phireside.ui.composer import file_size
 from phireside.ui.knowledge_parts import desk
 from phireside.ui.messages import show_error
@@ -40,7 +41,7 @@ def eraser(parts: Services) -> Eraser:
 
 def show(parts: Services) -> None:
     """Draw what there is, each with a button, and at last the one for everything."""
-    st.subheader("Data", anchor=False)
+    st.header("Data", anchor=False)
     tool = eraser(parts)
     if parts.admin:
         st.markdown(f"Everything is in {literal(str(parts.settings.data_dir))}.")
@@ -99,7 +100,9 @@ def _question(tool: Eraser, name: str, question: str) -> None:
         with st.spinner("Erasing …"):
             problems = tool.erase(name)
         _ask(None)
-        for known in ("opened", "turns", "failures", "seen"):  # of conversations that may be gone
+        desk().forget_deleted()
+        forget_attached()
+        for known in ("opened", "turns", "failures", "notices", "seen", "draft"):  # of what may be gone
             st.session_state.pop(known, None)
         st.session_state["erased"] = (name, problems)
         st.rerun()

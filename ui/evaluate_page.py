@@ -9,9 +9,9 @@ from typing import Any
 import streamlit as st
 
 from phireside.chains.rag.runs import AnswersRun
-from phireside.retrieval import base_names
 from phireside.retrieval.evaluation import ROWS, RetrievalRun
 from phireside.retrieval.evaluation.report import title
+from phireside.retrieval.names import offered_bases
 from phireside.runs import Kept
 from phireside.ui import answer_results, evaluation_work, history, run_parts, search_results
 from phireside.ui.background import Work
@@ -54,7 +54,7 @@ def show() -> None:
 
 
 def _forms(parts: Services) -> None:
-    st.header("Evaluate", anchor=False)
+    st.title("Evaluate", anchor=False)
     kind = st.segmented_control(
         "What", list(KINDS), default=SEARCH, format_func=KINDS.__getitem__, key="evaluate-pick",
         label_visibility="collapsed", required=True, persist_state="session",
@@ -67,7 +67,7 @@ def _forms(parts: Services) -> None:
     else:
         run_parts.ending(work)
         (_search_form if kind == SEARCH else _answers_form)(parts)
-    st.subheader("Runs", anchor=False)
+    st.header("Runs", anchor=False)
     if kind == SEARCH:
         run_parts.show_list(evaluation_work.searches(parts.settings), _search_line)
     else:
@@ -108,7 +108,7 @@ def _button(label: str, kind: str, ready: bool, action: Callable[..., object], *
 
 
 def _search_form(parts: Services) -> None:
-    names = base_names(parts.settings.bases_dir)
+    names = offered_bases(parts.settings.bases_dir)
     if not names:
         st.markdown(NO_BASE)
         return
@@ -178,7 +178,7 @@ def _own(parts: Services) -> str:
 
 
 def _answers_form(parts: Services) -> None:
-    names = base_names(parts.settings.bases_dir)
+    names = offered_bases(parts.settings.bases_dir)
     origin = st.radio(
         "Answers", [FILE, *([BASE] if names else [])], key="answers-origin", horizontal=True, persist_state="session"
     )

@@ -12,10 +12,12 @@ from streamlit.navigation.page import Page
 
 from phireside.agents.scenarios import as_scenario
 from phireside.memory import Conversation, ConversationStore
+from phireside.memory.store import BRANCH
 from phireside.models import forget_state
 from phireside.ui.attachments import forget_files
 from phireside.ui.choices import read_choices
 from phireside.ui.knowledge_parts import desk
+from phireside.ui.messages import attempt
 from phireside.ui.safe_text import literal
 from phireside.ui.services import Services
 
@@ -24,12 +26,18 @@ UNTITLED = "New conversation"
 
 
 def open_chat(conversation_id: str | None) -> None:
-    """Make a conversation the open one; None = a new one. On another page, `stay_open` then leads to the chat."""
+    """Open a conversation by a click; None = a new one. On another page, `stay_open` then leads to the chat."""
+    name_chat(conversation_id)
+    st.session_state["opening"] = True
+
+
+def name_chat(conversation_id: str | None) -> None:
+    """Have the address name a conversation, on the chat page itself; None = a new one."""
     if conversation_id is None:
         st.query_params.pop("chat", None)
     else:
         st.query_params["chat"] = conversation_id
-    st.session_state["opened"], st.session_state["opening"] = conversation_id, True
+    st.session_state["opened"] = conversation_id
     for name in ("editing", "all_messages", "deleting"):
         st.session_state.pop(name, None)
 
@@ -51,8 +59,9 @@ def stay_open(chat: Page, page: Page) -> None:
 def show(services: Services, opened: Conversation | None, messages: Sequence[BaseMessage] = ()) -> None:
     """Draw the sidebar; `messages` are those of the open conversation."""
     with st.sidebar:
+        icon = ":material/edit_square:"
         st.button(
-            "New chat", icon=":material/edit_square:", key="new", on_click=open_chat, args=(None,), width="stretch"
+            "New chat", key="new", icon=icon, on_click=open_chat, args=(None,), width="stretch", shortcut="Mod+Shift+O"
         )
         query = st.text_input(
             "Search", key="search", placeholder="Search", icon=":material/search:", label_visibility="collapsed"
@@ -88,12 +97,13 @@ def by_date(found: Iterable[Conversation], today: date) -> list[tuple[str, list[
 def _row(services: Services, conversation: Conversation, messages: Sequence[BaseMessage] | None) -> None:
     """A conversation; the open one has its messages, and a menu."""
     title = literal(conversation.title) or UNTITLED
+    icon = ":material/alt_route:" if conversation.title.endswith(BRANCH) else None  # the end of a title is cut off
     if messages is None:
-        key = f"open-{conversation.id}"
-        st.button(title, key=key, on_click=open_chat, args=(conversation.id,), type="tertiary", width="stretch")
+        key, opening = f"open-{conversation.id}", (conversation.id,)
+        st.button(title, key=key, icon=icon, on_click=open_chat, args=opening, type="tertiary", width="stretch")
         return
     with st.container(horizontal=True, wrap=False, gap="xsmall", vertical_alignment="center", key="chats-open"):
-        st.button(title, key=f"opened-{conversation.id}", icon=":material/chat_bubble:", width="stretch")
+        st.button(title, key=f"opened-{conversation.id}", icon=icon or ":material/chat_bubble:", width="stretch")
         with st.popover(
             "More", icon=":material/more_horiz:", type="tertiary", help="Rename, export, delete", key="more"
         ):
@@ -103,9 +113,10 @@ def _row(services: Services, conversation: Conversation, messages: Sequence[Base
 def _menu(services: Services, conversation: Conversation, messages: Sequence[BaseMessage]) -> None:
     store = services.store
     key = f"rename-{conversation.id}"
-    st.text_input(
-        "Title", conversation.title, key=key, max_chars=200, on_change=_rename, args=(store, conversation.id, key)
-    )
+    if st.session_state.get(key) != conversation.title:  # an edited message, or another tab, has named it
+        st.session_state[key] = conversation.title
+    renaming = (_rename, store, conversation.id, key)
+    st.text_input("Title", key=key, max_chars=200, on_change=attempt, args=renaming)
     exports = [
         ("Markdown", "md", "text/markdown", partial(store.export_markdown, conversation.id)),
         ("JSON", "json", "application/json", partial(store.export_json, conversation.id)),
@@ -129,7 +140,8 @@ def _menu(services: Services, conversation: Conversation, messages: Sequence[Bas
         return
     st.caption("This cannot be undone.")
     with st.container(horizontal=True, gap="small"):
-        st.button("Delete", key="delete-yes", type="primary", on_click=_delete, args=(services, conversation))
+        deleting = (_delete, services, conversation)
+        st.button("Delete", key="delete-yes", type="primary", on_click=attempt, args=deleting)
         st.button("Keep", key="delete-no", on_click=_ask_delete, args=(None,))
 
 
@@ -153,9 +165,9 @@ def _delete(services: Services, conversation: Conversation) -> None:
     if turn := services.chat.running(conversation.id):
         turn.stop()
     services.store.delete(conversation.id)
+    open_chat(None)
     forget_state(conversation.id, services.settings.state_dir)
     forget_files(desk(), services.settings, services.store, conversation)
-    open_chat(None)
 
 
 def _rename(store: ConversationStore, conversation_id: str, key: str) -> None:

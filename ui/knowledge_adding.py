@@ -55,8 +55,8 @@ def _form(place: Place, what: str, label: str, example: str, busy: bool, meaning
 
 def _add_files(place: Place, key: str) -> None:
     files = [(file.name, file.getvalue()) for file in st.session_state[key]]
-    start(place, f"Adding {count(len(files), 'file')}", add_uploads(files, place.ready))
-    st.session_state["uploads"] = st.session_state.get("uploads", 0) + 1
+    if start(place, f"Adding {count(len(files), 'file')}", add_uploads(files, place.ready)):
+        st.session_state["uploads"] = st.session_state.get("uploads", 0) + 1
 
 
 def _add_typed(place: Place, what: str) -> None:

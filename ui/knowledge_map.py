@@ -4,7 +4,6 @@ Draws what `phireside.retrieval.topics` finds. Titles, texts and names are data,
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import altair as alt
@@ -12,11 +11,11 @@ import streamlit as st
 from langchain_core.language_models import BaseChatModel
 
 from phireside.models import ChatGGUF, load_chat_model
-from phireside.retrieval.topics import TopicMap, generation, topic_map
+from phireside.retrieval.topics import TopicMap, generation
 from phireside.settings import Settings
 from phireside.ui.bars import share
 from phireside.ui.knowledge_parts import Place, count, origin, passage, start
-from phireside.ui.knowledge_work import name_topics
+from phireside.ui.knowledge_work import Mapped, name_topics
 from phireside.ui.safe_text import literal
 
 HEIGHT = 420  # pixels
@@ -31,13 +30,14 @@ _COLOURS = [
 
 def show(place: Place) -> None:
     """Draw the map, and below it what each topic is about."""
-    now = generation(place.folder)
+    newest = max((each.added_at for each in place.base.documents()), default=None)
     with st.spinner("Drawing the map …"):
-        found = made(place.folder, now)
+        mapped = place.desk.mapped(place.folder, (generation(place.folder), newest))
+    found = mapped.topics
     if not found.points:
         st.markdown("Nothing is in this base yet.")
         return
-    names = titles(found, place.desk.names.get((place.folder, now), []))
+    names = titles(found, mapped.names)
     alternative = f"A map of {count(len(found.topics), 'topic')}, which are listed below."
     st.altair_chart(scatter(found, names), width="stretch", alt=alternative)
     st.caption(_meaning(found))
@@ -47,7 +47,7 @@ def show(place: Place) -> None:
         icon=":material/label:",
         disabled=place.busy,
         on_click=_name,
-        args=(place, found, now),
+        args=(place, mapped),
     )
     for number, (topic, name) in enumerate(zip(found.topics, names, strict=True), 1):
         with st.expander(f"{number} · {literal(name)} · {share(topic.chunks / len(found.points))}"):
@@ -55,12 +55,6 @@ def show(place: Place) -> None:
             for chunk in topic.passages[:_NEAREST]:
                 st.markdown(origin(chunk))
                 passage([(chunk.page_content, False)])
-
-
-@st.cache_resource(max_entries=4, show_spinner=False)
-def made(folder: Path, now: int) -> TopicMap:  # noqa: ARG001 (what it is cached by)
-    """The map of a base as it is at a generation."""
-    return topic_map(folder)
 
 
 def titles(found: TopicMap, named: Sequence[str]) -> list[str]:
@@ -113,11 +107,8 @@ def _meaning(found: TopicMap) -> str:
     )
 
 
-def _name(place: Place, found: TopicMap, now: int) -> None:
-    def keep(names: list[str]) -> None:
-        place.desk.names[place.folder, now] = list(names)
-
-    start(place, f"Naming the topics of {place.name}", name_topics(found, lambda: _model(place.settings), keep))
+def _name(place: Place, mapped: Mapped) -> None:
+    start(place, f"Naming the topics of {place.name}", name_topics(mapped, lambda: _model(place.settings)))
 
 
 def _model(settings: Settings) -> BaseChatModel:

@@ -4,17 +4,19 @@ Draws, and says what was clicked; the four views of a base are in modules of the
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import streamlit as st
 
 from phireside.agents.assistant import close_bases
-from phireside.errors import ConversationNotFoundError, PhiresideError
+from phireside.errors import ConversationNotFoundError, KnowledgeError, PhiresideError
 from phireside.retrieval import base_names
 from phireside.retrieval.bases import create_base, delete_base
 from phireside.retrieval.embedder import Embedder
 from phireside.retrieval.listing import BaseInfo, base_info
 from phireside.ui import composer, history, knowledge_adding, knowledge_documents, knowledge_map, knowledge_search
-from phireside.ui.choices import CHAT_BASE
+from phireside.ui.cards import show_cards
+from phireside.ui.choices import chat_of
 from phireside.ui.knowledge_parts import Place, count, desk, show_work, start
 from phireside.ui.knowledge_work import reindex
 from phireside.ui.messages import attempt, guarded, show_trouble
@@ -49,35 +51,19 @@ def show() -> None:
 
 
 def _bases(parts: Services) -> None:
-    """Cards, two in a row where there is room; those with files of a chat come last."""
-    st.header("Knowledge", anchor=False)
+    """Cards; those with files of a chat come last."""
+    st.title("Knowledge", anchor=False)
     st.markdown(MEANING)
     names = base_names(parts.settings.bases_dir)
     if not names:
         st.markdown(NOTHING_YET)
     of_chats = {name: title for name in names if (title := _chat_title(parts, name))}
-    _cards(parts, {name: name for name in names if name not in of_chats})
+    about = partial(_counts, parts)
+    show_cards({name: name for name in names if name not in of_chats}, "base", _open, about)
     _new()
     if of_chats:
-        st.subheader("Files of chats", anchor=False)
-        _cards(parts, of_chats)
-
-
-def _cards(parts: Services, titles: dict[str, str]) -> None:
-    cards = list(titles.items())
-    for first in range(0, len(cards), 2):
-        for column, (name, title) in zip(st.columns(2), cards[first : first + 2], strict=False):
-            with column.container(border=True, height="stretch", gap="xsmall", key=f"card-{name}"):
-                st.button(
-                    f"**{literal(title)}**",
-                    key=f"base-{name}",
-                    type="tertiary",
-                    icon=":material/arrow_forward:",
-                    icon_position="right",
-                    on_click=_open,
-                    args=(name,),
-                )
-                _counts(parts, name)
+        st.header("Files of chats", anchor=False)
+        show_cards(of_chats, "base", _open, about)
 
 
 def _counts(parts: Services, name: str) -> None:
@@ -102,6 +88,8 @@ def _new() -> None:
 
 def _create() -> None:
     name = st.session_state["new-base-name"].strip()
+    if not name:
+        raise KnowledgeError("Give the base a name.", hint="Write it beside the button, then click Create again.")
     create_base(name, services().settings.bases_dir)
     st.session_state["new-base-name"] = ""
     _open(name)
@@ -121,7 +109,7 @@ def _base(parts: Services, name: str) -> None:
     st.button("All bases", icon=":material/arrow_back:", key="all-bases", type="tertiary", on_click=_open, args=(None,))
     place, title = Place(parts.settings, name, desk()), _chat_title(parts, name)
     with st.container(horizontal=True, wrap=False, gap="small", vertical_alignment="center"):
-        st.header(literal(f"Files of “{title}”" if title else name), anchor=False, width="stretch")
+        st.title(literal(f"Files of “{title}”" if title else name), anchor=False, width="stretch")
         with st.popover(
             "More", icon=":material/more_horiz:", type="tertiary", help="Embed anew, delete", key="base-more"
         ):
@@ -159,10 +147,10 @@ def _chat(name: str) -> None:
 
 def _chat_title(parts: Services, name: str) -> str:
     """The title of the chat whose own files a base has; empty if it is another base, or the chat was deleted."""
-    if not name.startswith(CHAT_BASE):
+    if not (conversation_id := chat_of(name)):
         return ""
     try:
-        return parts.store.get(name.removeprefix(CHAT_BASE)).title or history.UNTITLED
+        return parts.store.get(conversation_id).title or history.UNTITLED
     except ConversationNotFoundError:
         return ""
 
@@ -204,7 +192,6 @@ def _delete(place: Place) -> None:
     close_bases(place.name, folder=place.settings.bases_dir)
     delete_base(place.name, place.settings.bases_dir)
     place.desk.forget(place.folder)
-    knowledge_map.made.clear()
     _open(None)
 
 

@@ -56,9 +56,9 @@ def desk() -> Desk:
     return Desk()
 
 
-def start(place: Place, title: str, do: Do) -> None:
-    """Begin some work on a base; if that cannot be, the page says why."""
-    attempt(place.desk.begin, place.folder, title, do)
+def start(place: Place, title: str, do: Do) -> bool:
+    """Begin some work on a base; whether that could be. If not, the page says why."""
+    return attempt(place.desk.begin, place.folder, title, do) is not None
 
 
 def show_work(place: Place) -> None:

@@ -4,7 +4,8 @@ What is added to a base, and how, the base knows. Does not import Streamlit.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
@@ -16,7 +17,7 @@ from phireside.errors import DocumentError, KnowledgeError
 from phireside.retrieval import KnowledgeBase, Report
 from phireside.retrieval.adding import skipped_below
 from phireside.retrieval.loading import label
-from phireside.retrieval.topics import TopicMap
+from phireside.retrieval.topics import TopicMap, topic_map
 from phireside.ui.background import PATIENCE, Do, Work
 
 Say: TypeAlias = Callable[[str], None]
@@ -26,15 +27,26 @@ Ready: TypeAlias = Callable[[Say], KnowledgeBase]
 LOADING = "Loading the embedding model. It takes some seconds, once …"
 
 
-class Desk:
-    """The work on all bases of this process.
+@dataclass
+class Mapped:
+    """The map of a base.
 
     Attributes:
-        names: what a model calls the topics of a base, by folder and generation.
+        of: what the base was like: another base of the same name, or the same one after a change, is not equal.
+        topics: the map.
+        names: what a model calls the topics, as far as it has come.
     """
 
+    of: Hashable
+    topics: TopicMap
+    names: list[str] = field(default_factory=list)
+
+
+class Desk:
+    """The work on all bases of this process, and their maps."""
+
     def __init__(self) -> None:
-        self.names: dict[tuple[Path, int], list[str]] = {}
+        self._maps: dict[Path, Mapped] = {}
         self._works: dict[Path, Work] = {}
         self._loaded: set[str] = set()
         self._lock = threading.Lock()
@@ -66,10 +78,23 @@ class Desk:
             if not self.busy(folder):
                 self._works.pop(folder, None)
 
+    def mapped(self, folder: Path, of: Hashable) -> Mapped:
+        """The map of the base in a folder; it is made anew when that has changed. Raises as `topic_map`."""
+        known = self._maps.get(folder)
+        if known is None or known.of != of:
+            known = self._maps[folder] = Mapped(of, topic_map(folder))
+        return known
+
     def forget(self, folder: Path) -> None:
         """Forget everything about the base in a folder: it is deleted."""
         self.dismiss(folder)
-        self.names = {key: names for key, names in self.names.items() if key[0] != folder}
+        self._maps.pop(folder, None)
+
+    def forget_deleted(self) -> None:
+        """Forget everything about bases that are not there any more."""
+        for folder in {*self._works, *self._maps}:
+            if not folder.exists():
+                self.forget(folder)
 
     def loaded(self, base: KnowledgeBase, model: str, say: Say) -> KnowledgeBase:
         """A base whose embedding model is in memory. Loading it takes seconds, the first time, and `say` is told.
@@ -111,7 +136,7 @@ def add_uploads(files: Sequence[tuple[str, bytes]], ready: Ready) -> Do:
             work.progress(number, len(files), name)
             try:
                 reports.append(base.add_upload(name, data))
-            except DocumentError as error:
+            except (DocumentError, KnowledgeError) as error:
                 work.failed.append((label(name), error))
         return _line(_total(reports), len(work.failed))
 
@@ -162,23 +187,22 @@ def reindex(ready: Ready) -> Do:
     return do
 
 
-def name_topics(found: TopicMap, model: Callable[[], BaseChatModel], keep: Callable[[list[str]], None]) -> Do:
-    """Let a model name the topics of a map.
+def name_topics(mapped: Mapped, model: Callable[[], BaseChatModel]) -> Do:
+    """Let a model name the topics of a map, in their order; an empty name = its key words are better.
 
     Args:
-        found: the map.
+        mapped: takes the names as they come.
         model: gives the model.
-        keep: takes the names so far, in the order of the topics; an empty one = its key words are better.
     """
 
     def do(work: Work) -> str:
         work.say("Loading the language model …")
         asked, names = model(), list[str]()
-        for number, topic in enumerate(found.topics):
-            work.progress(number, len(found.topics), ", ".join(topic.words[:3]))
+        for number, topic in enumerate(mapped.topics.topics):
+            work.progress(number, len(mapped.topics.topics), ", ".join(topic.words[:3]))
             texts = [each.page_content for each in topic.passages]
             names.append(begin(topic_name(topic.words, texts, model=asked, taken=names)).result())
-            keep(names)
+            mapped.names = list(names)
         return f"{sum(map(bool, names))} of {len(names)} have a name; key words stand for the others"
 
     return do

@@ -25,6 +25,9 @@ STYLE = """<style>
 [data-testid="stBottomBlockContainer"] { padding-top: .5rem; padding-bottom: .75rem; }
 [data-testid="stBottomBlockContainer"] > div { gap: .25rem; }
 [data-testid="stStatusWidget"] { display: none; }
+/* A page begins with a heading of the first level, which need not be huge. */
+[data-testid="stHeading"] h1 { font-size: 2.25rem; }
+[data-testid="stHeading"] h2 { font-size: 1.75rem; }
 [data-testid="stChatMessage"] { overflow-wrap: anywhere; }
 [data-testid="stChatMessageContent"] > [data-testid="stVerticalBlock"] { gap: .6rem; }
 [data-testid="stChatMessage"]:has(> [aria-label="Chat message from user"]) {
@@ -52,12 +55,18 @@ STYLE = """<style>
 [data-testid="stCode"] .token:is(.property, .attr-name, .variable, .number, .regex) { --hue: #00a4d4; }
 [data-testid="stCode"] .token:is(.operator, .entity, .decorator, .atrule) { --hue: #ff8700; }
 [data-testid="stCode"] .token:is(.important, .deleted) { --hue: #ff2b2b; }
+/* A text is opened to be copied, and a finger hovers over nothing: the button for it is there at once. */
+[data-testid="stPopoverBody"] [data-testid="stCode"] > div { opacity: 1; visibility: visible; }
+@media (hover: none) { [data-testid="stCode"] > div { opacity: 1; visibility: visible; } }
 /* The buttons under a message keep in the background, and have no arrows. */
 [class*="st-key-actions-"] { opacity: .6; transition: opacity .15s; }
 [class*="st-key-actions-"]:is(:hover, :focus-within) { opacity: 1; }
 :is([class*="st-key-actions-"], .st-key-chats-open, .st-key-base-more) [data-testid="stPopoverButton"] {
   div[aria-hidden="true"] { display: none; }
-  p { position: absolute; width: 1px; overflow: hidden; clip-path: inset(50%); }
+}
+:is([class*="st-key-actions-"], .st-key-chats-open, .st-key-base-more) [data-testid="stPopoverButton"] p,
+[class*="st-key-actions-"] [data-testid="stButton"] p {
+  position: absolute; width: 1px; overflow: hidden; clip-path: inset(50%);
 }
 /* Lists of buttons read as lists. */
 :is([class*="st-key-chats-"], .st-key-examples) button :is(div, span) { justify-content: flex-start; }
@@ -73,10 +82,13 @@ STYLE = """<style>
   white-space: nowrap; overflow: hidden; text-overflow: ellipsis; text-decoration: underline;
   text-decoration-color: color-mix(in srgb, currentColor 30%, transparent); text-underline-offset: .2em;
 }
-/* The passages that an answer cites: small, and one line each. */
+/* The passages that were found, and those that an answer cites: small, and one line each. */
 [class*="st-key-source-of-"] { max-width: 16rem; }
-[class*="st-key-source-of-"] [data-testid="stPopoverButton"] { padding: 0 .25rem; min-height: 1.75rem; }
-[class*="st-key-source-of-"] [data-testid="stPopoverButton"] p {
+[class*="st-key-found-"] { max-width: 100%; }
+:is([class*="st-key-source-of-"], [class*="st-key-found-"]) [data-testid="stPopoverButton"] {
+  padding: 0 .25rem; min-height: 1.75rem;
+}
+:is([class*="st-key-source-of-"], [class*="st-key-found-"]) [data-testid="stPopoverButton"] p {
   font-size: .8125rem; white-space: nowrap; overflow: hidden; text-overflow: ellipsis;
 }
 [class*="st-key-about-"] [data-testid="stCaptionContainer"] { padding: 0 0 .5rem 1.5rem; }

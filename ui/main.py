@@ -9,6 +9,7 @@ from streamlit.navigation.page import Page
 
 from phireside.errors import LoginError, PhiresideError
 from phireside.ui import chat_page, history, login
+from phireside.ui.composer import MODELS
 from phireside.ui.look import ABOUT, FAVICON, LOGO, STYLE
 from phireside.ui.messages import show_error
 from phireside.ui.services import common_settings
@@ -20,6 +21,7 @@ def main() -> None:
     st.logo(LOGO, size="large")
     st.html(STYLE)
     chat = st.Page(chat_page.show, title="Chat", icon=":material/forum:", default=True)
+    models = st.Page(_show("models"), title="Models", icon=":material/memory:", url_path="models")
     memory = st.Page(_show("memory", chat), title="Memory", icon=":material/psychology:", url_path="memory")
     pages = [
         chat,
@@ -28,9 +30,10 @@ def main() -> None:
         st.Page(_show("chains"), title="Chains", icon=":material/account_tree:", url_path="chains"),
         st.Page(_show("scenarios"), title="Scenarios", icon=":material/checklist:", url_path="scenarios"),
         st.Page(_show("evaluate"), title="Evaluate", icon=":material/monitoring:", url_path="evaluate"),
-        st.Page(_show("models"), title="Models", icon=":material/memory:", url_path="models"),
+        models,
         st.Page(_show("settings", memory), title="Settings", icon=":material/settings:", url_path="settings"),
     ]
+    st.session_state[MODELS] = models
     try:
         _run(pages, chat)
     except PhiresideError as error:

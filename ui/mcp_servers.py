@@ -26,7 +26,7 @@ MEANING = (
 
 def show(settings: Settings) -> None:
     """Draw the section."""
-    st.subheader("MCP servers", anchor=False)
+    st.header("MCP servers", anchor=False)
     st.caption(MEANING)
     try:
         for server in Approvals(settings.mcp_approvals, None).servers():

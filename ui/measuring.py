@@ -65,16 +65,8 @@ def begin(settings: Settings, kind: str, make: Callable[[], W]) -> W:
 
 
 def current(settings: Settings, kind: str) -> Work | None:
-    """What was begun last, until it is dismissed."""
+    """What was begun last."""
     return _works.get((settings.data_dir, kind))
-
-
-def dismiss(settings: Settings, kind: str) -> None:
-    """Forget what has ended."""
-    with _lock:
-        work = current(settings, kind)
-        if work is not None and work.ended:
-            del _works[settings.data_dir, kind]
 
 
 def stop_all(settings: Settings | None = None) -> None:

@@ -43,7 +43,7 @@ def show(chat: Page) -> None:
     parts = services()
     facts = parts.store.facts
     history.show(parts, None)
-    st.header("Memory", anchor=False)
+    st.title("Memory", anchor=False)
     if error := st.session_state.pop("memory-error", None):
         show_error(error)
     _switch(facts)

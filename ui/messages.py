@@ -97,8 +97,9 @@ def show_copy(text: str, key: str) -> None:
 
 
 def icon_button(icon: str, help_text: str, key: str, on_click: Callable[..., None], *args: object) -> None:
-    """A small button under a message."""
-    st.button("", icon=f":material/{icon}:", help=help_text, key=key, type="tertiary", on_click=on_click, args=args)
+    """A small button, of which only the icon is seen where `look.STYLE` hides its label; screen readers say that."""
+    label = help_text.partition(":")[0]
+    st.button(label, icon=f":material/{icon}:", help=help_text, key=key, type="tertiary", on_click=on_click, args=args)
 
 
 def show_error(error: PhiresideError) -> None:

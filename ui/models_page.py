@@ -27,7 +27,7 @@ def show() -> None:
     """Draw the page."""
     parts = services()
     history.show(parts, None)
-    st.header("Models", anchor=False)
+    st.title("Models", anchor=False)
     st.session_state[SEEN] = _moving()
     machine = Machine.now()
     st.caption(_machine_line(machine))
@@ -130,7 +130,7 @@ def _figures(stats: Stats) -> list[tuple[str, str, str]]:
 
 
 def _from_hub() -> None:
-    st.subheader("Another model", anchor=False)
+    st.header("Another model", anchor=False)
     st.caption(
         "Any GGUF file in one part from huggingface.co. Its name there, with the owner and the repository: "
         "`hf:owner/repo/file.gguf`. You can also put a file into the models folder, which the Settings page names."

@@ -1,6 +1,6 @@
 """Plots of what was measured: means with their intervals, and amounts. Labels are data, drawn by Vega as text.
 
-Colours are seen on light and on dark; what stands at the axes has those of Streamlit's theme. Knows no measure.
+The marks' colours are seen on light and on dark; what is written has the ink of `charts`. Knows no measure.
 """
 
 from collections.abc import Sequence
@@ -42,13 +42,13 @@ def intervals(dots: Sequence[Dot], series: Sequence[str] = ("",)) -> alt.LayerCh
         dots: in the order of their rows.
         series: in their order; more than one has a legend.
     """
-    base = _base([asdict(dot) for dot in dots], series)
+    base, colour = _base([asdict(dot) for dot in dots], series), _colour(series)
     scale = alt.Scale(domain=[0, 1])
     axis = alt.Axis(tickCount=5)
     value, low = (alt.X(f"{name}:Q", scale=scale, title=None, axis=axis) for name in ("value", "low"))
     layers: Any = alt.layer(
-        base.mark_rule(strokeWidth=3, opacity=0.45, clip=True).encode(x=low, x2="high:Q"),
-        base.mark_point(filled=True, size=80, opacity=1).encode(x=value),
+        base.mark_rule(strokeWidth=3, opacity=0.45, clip=True).encode(x=low, x2="high:Q", color=colour),
+        base.mark_point(filled=True, size=80, opacity=1).encode(x=value, color=colour),
         base.mark_text(align="center", dy=-11, fontSize=11).encode(x=value, text="text:N"),
     )
     return _sized(layers, len(series))
@@ -66,11 +66,11 @@ def amounts(labels: Sequence[str], values: Sequence[float], unit: str) -> alt.La
         {"label": label, "value": value, "text": f"{value:.3g} {unit}", "series": ""}
         for label, value in zip(labels, values, strict=True)
     ]
-    base = _base(rows, ("",))
+    base, colour = _base(rows, ("",)), _colour(("",))
     scale = alt.Scale(domain=[0, 1.3 * max([1e-9, *values])])  # room for the numbers
     value = alt.X("value:Q", scale=scale, axis=None)
     layers: Any = alt.layer(
-        base.mark_bar(cornerRadiusEnd=3, height=14).encode(x=value),
+        base.mark_bar(cornerRadiusEnd=3, height=14).encode(x=value, color=colour),
         base.mark_text(align="left", dx=6, fontSize=12).encode(x=value, text="text:N"),
     )
     return _sized(layers, 1)
@@ -79,13 +79,16 @@ def amounts(labels: Sequence[str], values: Sequence[float], unit: str) -> alt.La
 def _base(rows: list[dict[str, Any]], series: Sequence[str]) -> alt.Chart:
     axis = alt.Axis(labelLimit=170, labelFontSize=13, labelOverlap=False, labelFlush=False, ticks=False, domain=False)
     chart = alt.Chart(alt.InlineData(rows)).encode(y=alt.Y("label:N", sort=None, title=None, axis=axis))
+    return chart.encode(yOffset=alt.YOffset("series:N", sort=list(series))) if len(series) > 1 else chart
+
+
+def _colour(series: Sequence[str]) -> Any:
+    """The colour of a row's marks. Its number has none: they are too pale for words."""
     if len(series) < 2:
-        return chart.encode(color=alt.value(KEPT))
+        return alt.value(KEPT)
     colours = alt.Scale(domain=list(series), range=[OTHER, KEPT][: len(series)])
     legend = alt.Legend(orient="top", title=None, direction="vertical", labelLimit=300)
-    return chart.encode(
-        color=alt.Color("series:N", scale=colours, legend=legend), yOffset=alt.YOffset("series:N", sort=list(series))
-    )
+    return alt.Color("series:N", scale=colours, legend=legend)
 
 
 def _sized(layers: Any, series: int) -> alt.LayerChart:

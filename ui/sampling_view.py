@@ -5,6 +5,7 @@ import streamlit as st
 from phireside.chains import ExplainedSampling, explain_sampling
 from phireside.models import PRESETS, load_chat_model, settings_of
 from phireside.ui.bars import share, stage_bars, visible
+from phireside.ui.charts import show_chart
 from phireside.ui.choices import Choices
 from phireside.ui.services import Services
 
@@ -88,7 +89,8 @@ def _stages(found: ExplainedSampling) -> None:
     st.markdown(_sentence(found, number))
     own = [each.probability for each in found.candidates]
     now = own if number < 0 else [each.after[number] for each in found.candidates]
-    st.altair_chart(stage_bars([visible(each.text) for each in found.candidates], own, now), width="stretch")
+    labels = [visible(each.text) for each in found.candidates]
+    show_chart(stage_bars(labels, own, now), "The probability of each token, which the table below has, too")
     st.caption(
         f"The {len(own)} likeliest of {found.vocabulary:,} tokens. The pale bar is what the model itself gave; "
         f"␣ is a blank. {found.cost.prompt_tokens} tokens, {found.cost.evaluated_tokens} of them read anew."

@@ -29,6 +29,11 @@ MEANING = (
     "A scenario is a conversation with an agent, written in a file, with what is expected of it: an answer, a call of "
     "a tool, a number of steps. Run them after each change of a model, a prompt or a tool."
 )
+PASSES = (
+    "*Passes on* names the models on which a scenario is known to pass. On another model it may well fail: that is "
+    "shown as *failed, as expected*. *scripted* is no model: it says what the file's script says, and shows that the "
+    "scenario can be passed."
+)
 
 
 def show() -> None:
@@ -43,7 +48,7 @@ def show() -> None:
     if run_id is not None:
         scenario_results.show(parts, runs, run_id, begin)
         return
-    st.header("Scenarios", anchor=False)
+    st.title("Scenarios", anchor=False)
     st.markdown(MEANING)
     show_trouble()
     if work is not None and not work.ended:
@@ -80,6 +85,7 @@ def _choose(parts: Services) -> None:
             persist_state="session",
             help="With several, each has a seed of its own, and the share that passes has an interval.",
         )  # fmt: skip
+    st.caption(PASSES)
     buttons = st.container()
     chosen = _list(parts, cases)
     with buttons:

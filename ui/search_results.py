@@ -21,6 +21,7 @@ from phireside.retrieval.evaluation.measures import mean_interval
 from phireside.retrieval.evaluation.report import CAPTION, headings, title, worth
 from phireside.runs import Kept, Runs
 from phireside.ui import run_parts
+from phireside.ui.charts import show_chart
 from phireside.ui.plots import Dot, amounts, intervals
 from phireside.ui.safe_text import literal
 
@@ -35,7 +36,7 @@ def show(runs: Runs[RetrievalRun], run_id: str) -> None:
     """
     kept = run_parts.opened(runs, run_id, "Evaluate")
     run = kept.run
-    st.header(literal(f"Search in {run.base}"), anchor=False)
+    st.title(literal(f"Search in {run.base}"), anchor=False)
     by = f"questions by {run.written_by}" if run.written_by else "judged by people"
     reranker = f" · reranker {run.reranker}" if run.reranker else ""
     st.caption(literal(f"{run_parts.moment(kept.when)} · {title(run.found)} · {by} · {run.embeddings}{reranker}"))
@@ -68,17 +69,14 @@ def _stages(found: Evaluation, measure: str) -> None:
     dots = [
         Dot(stage.name, *mean_interval(stage.values[measure]), f"{stage.mean(measure):.3f}") for stage in found.stages
     ]
-    st.altair_chart(intervals(dots), width="stretch", alt=f"{measure} of each stage")
+    show_chart(intervals(dots), f"{measure} of each stage")
     st.caption("Means over the questions, with 95 % intervals.")
     st.dataframe(_rows(found), hide_index=True, placeholder="-", alt="The measures of each stage")
     st.caption(literal(CAPTION))
     if said := advice(found):
         st.markdown(literal(said))
-    st.altair_chart(
-        amounts([stage.name for stage in found.stages], [_ms(stage.seconds) for stage in found.stages], "ms"),
-        width="stretch",
-        alt="Median milliseconds of each stage",
-    )
+    times = amounts([stage.name for stage in found.stages], [_ms(stage.seconds) for stage in found.stages], "ms")
+    show_chart(times, "Median milliseconds of each stage")
     st.caption("Time of each stage alone, the median of a question.")
 
 
@@ -112,7 +110,7 @@ def _comparison(before: Kept[RetrievalRun], after: Kept[RetrievalRun], measure: 
             if stage := stages.get(change.stage):
                 mean = stage.mean(measure)
                 dots.append(Dot(stage.name, *mean_interval(stage.values[measure]), f"{mean:.3f}", name))
-    st.altair_chart(intervals(dots, names), width="stretch", alt=f"{measure} of each stage, in both")
+    show_chart(intervals(dots, names), f"{measure} of each stage, in both")
     st.dataframe([_changed(each) for each in changes], hide_index=True, placeholder="-", alt="What has changed")
     st.caption(
         "Δ: now less then. p: the larger one of a paired t-test and of Fisher's randomization test. ~: may be chance."

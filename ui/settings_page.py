@@ -34,7 +34,7 @@ def show(memory: Page) -> None:
     """
     parts = services()
     history.show(parts, None)
-    st.header("Settings", anchor=False)
+    st.title("Settings", anchor=False)
     st.caption(_who(parts))
     if error := st.session_state.pop("settings-error", None):
         show_error(error)
@@ -56,7 +56,7 @@ def _who(parts: Services) -> str:
 
 
 def _facts(parts: Services, memory: Page) -> None:
-    st.subheader("Facts about you", anchor=False)
+    st.header("Facts about you", anchor=False)
     facts = parts.store.facts
     known = len(facts.list(limit=MOST))
     count = f"{known} {'fact is' if known == 1 else 'facts are'} kept"
@@ -65,7 +65,7 @@ def _facts(parts: Services, memory: Page) -> None:
 
 
 def _tools(settings: Settings) -> None:
-    st.subheader("Tools", anchor=False)
+    st.header("Tools", anchor=False)
     st.caption("Switched on for each conversation, below its input box.")
     lines = []
     for name, tool in TOOLS.items():
@@ -76,7 +76,7 @@ def _tools(settings: Settings) -> None:
 
 
 def _settings(settings: Settings) -> None:
-    st.subheader("All settings", anchor=False)
+    st.header("All settings", anchor=False)
     st.caption(CHATS)
     try:
         rows = settings_rows(settings)
@@ -102,7 +102,7 @@ def _line(row: SettingRow) -> str:
 
 def _change(rows: Sequence[SettingRow]) -> None:
     """The line that gives a setting another value."""
-    with st.expander("Change a setting", icon=":material/edit_note:"):
+    with st.expander("How to change a setting", icon=":material/edit_note:"):
         named = {row.name: row for row in rows}
         row = named[st.selectbox("Setting", list(named), key="setting-name")]
         st.caption(literal(row.description))

@@ -12,7 +12,8 @@ from streamlit.elements.lib.mutable_status_container import StatusContainer
 
 from phireside.chains import Turn
 from phireside.tools.named import TOOLS
-from phireside.ui.kept import passages_of
+from phireside.ui import citations
+from phireside.ui.answer_record import FILES, Passage, passages_of
 from phireside.ui.safe_text import literal
 
 Step = Mapping[str, Any]
@@ -22,12 +23,23 @@ _FOLDED = 600  # characters from which on one gets a height
 _HEIGHT = 240  # pixels
 
 
-def show(steps: Sequence[Step]) -> None:
-    """Draw the steps of an answer that is complete, folded."""
+def show(steps: Sequence[Step], key: str) -> None:
+    """Draw the steps of an answer that is complete, folded; the passages that were found can be opened.
+
+    Args:
+        steps: what is kept with the answer.
+        key: of its own for each answer.
+    """
+    steps = _shown(steps)
     if steps:
         with st.status(summary(steps), state="complete"), st.container():
-            for step in steps:
-                show_step(step)
+            for number, step in enumerate(steps):
+                show_step(step, f"{key}-{number}")
+
+
+def _shown(steps: Sequence[Step]) -> list[Step]:
+    """The steps that are drawn: not the files of a question, which stand there."""
+    return [step for step in steps if step.get("kind") != FILES]
 
 
 class LiveSteps:
@@ -41,7 +53,7 @@ class LiveSteps:
 
     def draw(self, turn: Turn) -> None:
         """Add the steps that are new. They are folded when they are no longer what is looked at."""
-        steps, working, asking = turn.steps, not turn.text, bool(turn.approval)
+        steps, working, asking = _shown(turn.steps), not turn.text, bool(turn.approval)
         if not steps:
             return
         label = "Waits for your word" if asking else doing(steps[-1]) if working else summary(steps)
@@ -85,11 +97,18 @@ def tool_title(step: Step) -> str:
     return literal(TOOLS[name].title if name in TOOLS else name)
 
 
-def show_step(step: Step) -> None:
-    """Draw one step; one of a kind that is not known here is left out."""
-    draw = _KINDS.get(str(step.get("kind")))
-    if draw:
-        draw(step)
+def show_step(step: Step, key: str = "") -> None:
+    """Draw one step; one of a kind that is not known here is left out.
+
+    Args:
+        step: any.
+        key: of its own; without one, passages that it found cannot be opened.
+    """
+    kind = str(step.get("kind"))
+    if kind == "found":
+        _found(step, key)
+    elif kind in _KINDS:
+        _KINDS[kind](step)
 
 
 def show_arguments(arguments: Any) -> None:
@@ -110,7 +129,7 @@ def _searching(step: Step) -> None:
     st.markdown(f":material/search: Searches for *{literal(str(step.get('query', '')))}*")
 
 
-def _found(step: Step) -> None:
+def _found(step: Step, key: str) -> None:
     found = passages_of([step])
     queries = step.get("queries")
     if isinstance(queries, list) and len(queries) > 1:
@@ -118,13 +137,23 @@ def _found(step: Step) -> None:
     if not found:
         st.markdown(":material/search_off: Finds nothing that fits.")
         return
-    lines = []
-    for rank, passage in enumerate(found, 1):
-        where = f" · {literal(passage.place)}" if passage.place else ""
-        ranks = ", ".join(f"{literal(stage)} {place}" for stage, place in passage.ranks.items())
-        shown = f" :gray[({ranks})]" if ranks else ""
-        lines.append(f"{rank}. {literal(passage.name)}{where}{shown}")
-    st.markdown(f":material/description: Finds{_in(step)}:\n\n" + "\n".join(lines))
+    st.markdown(f":material/description: Finds{_in(step)}:")
+    with st.container(gap=None):
+        for rank, passage in enumerate(found, 1):
+            _passage(rank, passage, f"found-{key}-{rank}" if key else "")
+
+
+def _passage(rank: int, passage: Passage, key: str) -> None:
+    """A passage that was found, and how each stage of the search ranked it."""
+    title = f"{rank}\\. {literal(passage.name)}" + (f" · {literal(passage.inside)}" if passage.inside else "")
+    ranks = ", ".join(f"{literal(stage)} {place}" for stage, place in passage.ranks.items())
+    with st.container(horizontal=True, gap="xsmall", vertical_alignment="center"):
+        if key:
+            citations.button(title, passage, key)
+        else:
+            st.markdown(title, width="content")
+        if ranks:
+            st.caption(ranks, width="content")
 
 
 def _thought(step: Step) -> None:
@@ -157,7 +186,6 @@ def _seconds(step: Step) -> float:
 
 _KINDS = {
     "searching": _searching,
-    "found": _found,
     "thought": _thought,
     "action": _action,
     "observation": _observation,

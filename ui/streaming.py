@@ -15,6 +15,7 @@ from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.scriptrunner import StopException
 
 from phireside.chains import Turn
+from phireside.models.loaded import loaded_models
 from phireside.ui.approval import Approvals
 from phireside.ui.attachments import Attached
 from phireside.ui.messages import show_segment
@@ -27,6 +28,7 @@ STATES = {
     "waiting": ":material/hourglass_empty: Starting …",
     "reading": ":material/menu_book: Reading …",
 }
+LOADING = ":material/hourglass_empty: Loading the model. It takes some seconds, once …"
 FASTEST = 1 / 15  # seconds from one drawing to the next; the processor belongs to llama.cpp
 CHARACTERS_PER_SECOND = 40_000  # that the browser is asked to draw again: long answers are drawn less often
 PATIENCE = 0.25  # seconds without news after which the page is touched, so that a click or a closed tab is noticed
@@ -60,7 +62,8 @@ def watch_files(files: Attached) -> None:
     work, bar = files.work, st.progress(0.0)
     while not work.wait(PATIENCE):
         now = f": {literal(work.step)}" if work.step else ""
-        bar.progress(work.done / max(1, work.total), f":material/attach_file: {work.title}{now} …")
+        text = f":material/attach_file: {work.title}{now}".removesuffix(" …")  # some steps bring one along
+        bar.progress(work.done / max(1, work.total), f"{text} …")
 
 
 class _Canvas:
@@ -91,6 +94,8 @@ def _status(turn: Turn) -> str:
     """What stands where the answer will be."""
     if turn.ahead:
         return f":material/hourglass_empty: Waiting for others to be answered: number {turn.ahead} in the queue …"
+    if turn.state in STATES and any(each.stats.state == "loading" for each in loaded_models()):
+        return LOADING
     return STATES.get(turn.state, "")
 
 

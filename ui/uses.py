@@ -5,19 +5,22 @@ from typing import Any
 
 import streamlit as st
 
+from phireside.agents.assistant import knowledge_base
 from phireside.errors import PhiresideError
 from phireside.memory import Conversation
 from phireside.retrieval import base_names
 from phireside.retrieval.listing import base_info
 from phireside.settings import Settings
 from phireside.tools.named import TOOLS, unusable
-from phireside.ui.choices import CHAT_BASE, Choices, chat_base
+from phireside.ui.choices import Choices, chat_base, chat_of
+from phireside.ui.knowledge_parts import count
 from phireside.ui.safe_text import literal
 
 Keep = Callable[[dict[str, Any]], None]
 
 NONE = "None"
 OWN = "Files of this chat"
+TITLES = 5  # of these files that are named
 
 
 def show(settings: Settings, conversation: Conversation | None, choices: Choices, keep: Keep) -> None:
@@ -31,17 +34,14 @@ def show(settings: Settings, conversation: Conversation | None, choices: Choices
     """
     title = base_title(choices.base) if choices.base else "Documents"
     icon = ":material/menu_book:" if choices.base else ":material/book:"
-    with st.popover(
-        literal(title), icon=icon, type="tertiary", help="Documents it answers from", key="pick-base", on_change="rerun"
-    ) as place:
+    with st.popover(literal(title), icon=icon, type="tertiary", key="pick-base", on_change="rerun") as place:
         if place.open:  # looking into all bases takes a moment
             _documents(settings, conversation, choices, keep)
-    count = len(choices.tools)
+    tools = len(choices.tools)
     with st.popover(
-        f"Tools · {count}" if count else "Tools",
-        icon=":material/build_circle:" if count else ":material/build:",
+        f"Tools · {tools}" if tools else "Tools",
+        icon=":material/build_circle:" if tools else ":material/build:",
         type="tertiary",
-        help="Tools",
         key="pick-tools",
     ):
         _tools(settings, conversation, choices, keep)
@@ -49,13 +49,13 @@ def show(settings: Settings, conversation: Conversation | None, choices: Choices
 
 def base_title(name: str) -> str:
     """What a base is called on the page."""
-    return OWN if name.startswith(CHAT_BASE) else name
+    return OWN if chat_of(name) else name
 
 
 def bases_for(names: Sequence[str], conversation: Conversation | None, chosen: str) -> list[str]:
     """The bases that can be chosen in a conversation: all but the files of other chats; the chosen one in any case."""
     own = chat_base(conversation.id) if conversation else ""
-    there = [name for name in names if name == own or not name.startswith(CHAT_BASE)]
+    there = [name for name in names if name == own or not chat_of(name)]
     return there if not chosen or chosen in there else [*there, chosen]
 
 
@@ -80,10 +80,16 @@ def _about(settings: Settings, name: str, found: Sequence[str]) -> str:
     if name not in found:
         return ":material/warning: It is not there any more."
     try:
-        info = base_info(name, settings.bases_dir)
+        documents = count(base_info(name, settings.bases_dir).documents, "document")
+        return f"{documents}: {_titles(settings, name)}" if chat_of(name) else documents
     except PhiresideError as error:
         return f":material/warning: {literal(error.message)}"
-    return "1 document" if info.documents == 1 else f"{info.documents:,} documents"
+
+
+def _titles(settings: Settings, name: str) -> str:
+    """What the files of a chat are called."""
+    titles = sorted((each.title for each in knowledge_base(name, settings).documents()), key=str.casefold)
+    return ", ".join(map(literal, titles[:TITLES])) + (" …" if len(titles) > TITLES else "")
 
 
 def _tools(settings: Settings, conversation: Conversation | None, choices: Choices, keep: Keep) -> None:

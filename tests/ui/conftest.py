@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import streamlit as st
-from browsing import WAIT
+from browsing import FADED, WAIT
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
@@ -85,7 +85,7 @@ class ScriptedModel(BaseChatModel):
     ) -> Iterator[ChatGenerationChunk]:
         for number, word in enumerate(self.script.next(messages).split(" ")):
             yield ChatGenerationChunk(message=AIMessageChunk(word if number == 0 else f" {word}"))
-            assert self.script.gate.wait(20)
+            assert self.script.gate.wait(60)
         facts = {"model_name": "scripted", "finish_reason": "stop", "tokens_per_second": 12.34}
         facts |= {"evaluated_tokens": 7, "cached_tokens": 21}
         yield ChatGenerationChunk(message=AIMessageChunk("", response_metadata=facts))
@@ -126,7 +126,7 @@ def page(parts: Services) -> Callable[[], AppTest]:
     """`page()` opens the app in a browser session of its own; `page(chat=id)` with a conversation."""
 
     def open_page(chat: str | None = None) -> AppTest:
-        app = AppTest.from_file(MAIN, default_timeout=20)
+        app = AppTest.from_file(MAIN, default_timeout=60)
         if chat is not None:
             app.query_params["chat"] = chat
         return app.run()
@@ -153,7 +153,7 @@ def memory_page(parts: Services, menu: Callable[[AppTest, str], AppTest]) -> Cal
     """`memory_page()` opens the memory page in a browser session of its own, `memory_page(app)` in that of a page."""
 
     def open_page(app: AppTest | None = None) -> AppTest:
-        return menu(app or AppTest.from_file(MAIN, default_timeout=20), "memory")
+        return menu(app or AppTest.from_file(MAIN, default_timeout=60), "memory")
 
     return open_page
 
@@ -163,7 +163,7 @@ def until() -> Callable[[Callable[[], bool]], None]:
     """`until(condition)` waits for something that another thread does."""
 
     def wait(condition: Callable[[], bool]) -> None:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while not condition():
             assert time.monotonic() < end, "It never came true."
             time.sleep(0.01)
@@ -206,13 +206,12 @@ def tab(browser: Browser) -> Iterator[Callable[..., Page]]:
 
 
 @pytest.fixture
-def shoot(tmp_path: Path) -> Callable[[Page, str], None]:
-    """`shoot(page, name)` saves a screenshot."""
-    folder = Path(os.environ.get("SCREENSHOTS") or tmp_path)
+def shoot() -> Callable[[Page, str], None]:
+    """`shoot(page, name)` saves a screenshot, if the environment variable SCREENSHOTS names a folder for it."""
 
     def save(page: Page, name: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        page.wait_for_timeout(400)  # for Streamlit's transitions
-        page.screenshot(path=folder / f"{name}.png")
+        if folder := os.environ.get("SCREENSHOTS"):
+            page.wait_for_timeout(FADED)
+            page.screenshot(path=Path(folder, f"{name}.png"))
 
     return save

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from browsing import WAIT, app_process, button, fits
+from axe_playwright_python.base import AXE_SCRIPT
+from browsing import FADED, WAIT, app_process, button, fits, sidebar_is_closed
 from hashed import HashedEmbeddings
 from langchain_core.messages import AIMessage, HumanMessage
 from playwright.sync_api import Page, expect
@@ -88,11 +88,15 @@ def look(page: Page, width: int, theme: Any) -> None:
     page.emulate_media(color_scheme=theme)
     page.set_viewport_size({"width": width, "height": 900})
     expect(page.locator(".stApp[data-test-script-state='notRunning']")).to_be_visible(timeout=WAIT)
+    page.wait_for_timeout(FADED)
 
 
 def faults(page: Page) -> list[str]:
     """What axe-core finds serious or critical, each with the first part of the page that has it."""
-    found: list[dict[str, Any]] = Axe().run(page).response["violations"]
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE_SCRIPT)
+    run = "axe.run(document, {resultTypes: ['violations']}).then(result => result.violations)"
+    found: list[dict[str, Any]] = page.evaluate(run)
     return [
         f"{fault['id']}: {fault['help']}: {fault['nodes'][0]['html'][:200]} {fault['nodes'][0]['failureSummary'][:300]}"
         for fault in found
@@ -116,16 +120,19 @@ def expander(page: Page, name: str) -> None:
 # The address of a page, what is to be seen there, and what is opened on it.
 PLACES: dict[str, tuple[str, str, Callable[[Page], object] | None]] = {
     "new": ("", "What shall we talk about?", lambda page: popover(page, "pick-style")),
-    "chat": ("?chat={chat}", "A sentence was taken back", lambda page: popover(page, "source-of-1-1")),
+    "chat": ("?chat={chat}", "A sentence was taken back", None),
+    "source": ("?chat={chat}", "A sentence was taken back", lambda page: popover(page, "source-of-1-1")),
     "copy": ("?chat={chat}", "A sentence was taken back", lambda page: popover(page, "copy-1")),
     "edit": ("?chat={chat}", "A sentence was taken back", lambda page: button(page, "edit-0").click()),
     "knowledge": ("knowledge", "A base holds documents", None),
-    "base": ("knowledge?base=kilns", "1 document", lambda page: segment(page, "Add")),
+    "base": ("knowledge?base=kilns", "1 document", None),
+    "add": ("knowledge?base=kilns", "1 document", lambda page: segment(page, "Add")),
     "memory": ("memory", "I like kilns.", lambda page: button(page, "forget-").click()),
     "chains": ("chains", "Sampling", None),
     "chain": ("chains?chain=story_chain", "Prompts", lambda page: expander(page, "Prompts")),
     "scenarios": ("scenarios", "Agentic RAG", lambda page: expander(page, "Your own")),
-    "evaluate": ("evaluate", "Questions", lambda page: segment(page, "Answers")),
+    "evaluate": ("evaluate", "Questions", None),
+    "answers": ("evaluate", "Questions", lambda page: segment(page, "Answers")),
     "models": ("models", "No model is in memory.", None),
     "settings": ("settings", "Everything", lambda page: button(page, "erase-facts").click()),
 }
@@ -137,17 +144,38 @@ def test_no_page_has_a_serious_fault_or_is_wider_than_the_window(app, tab, shoot
     for name, (place, seen, open_more) in PLACES.items():
         page.goto(app.at(place))
         expect(page.get_by_text(seen).first).to_be_visible(timeout=2 * WAIT)
-        for what, act in (("", None), ("-opened", open_more)):
-            if what and act is None:
-                continue
-            if act is not None:
-                act(page)
-            for width, theme in LOOKS:
-                look(page, width, theme)
-                shoot(page, f"access-{name}{what}-{width}-{theme}")  # waits until colours have faded
-                fits(page)
-                found[f"{name}{what}-{width}-{theme}"] = faults(page)
+        if open_more:
+            open_more(page)
+        for width, theme in LOOKS:
+            look(page, width, theme)
+            shoot(page, f"access-{name}-{width}-{theme}")
+            fits(page)
+            if "chat" not in place:  # which begins with what was said
+                assert page.locator("h1").count() == 1
+            found[f"{name}-{width}-{theme}"] = faults(page)
     assert {where: all_there for where, all_there in found.items() if all_there} == {}
+
+
+@pytest.mark.parametrize(("choice", "address"), [("open-", "chat="), ("new", "/")])
+def test_on_a_phone_a_choice_closes_the_sidebar(app, tab, choice, address):
+    page = tab(app.at(""), 390)
+    page.get_by_test_id("stExpandSidebarButton").click()
+    button(page, choice).click()
+    sidebar_is_closed(page)
+    page.wait_for_url(f"**{address}*")
+
+
+def test_a_wide_window_keeps_its_sidebar_open(app, tab):
+    page = tab(app.at(""))
+    button(page, "open-").click()
+    page.wait_for_url("**chat=*")
+    expect(page.get_by_test_id("stSidebar")).to_have_attribute("data-collapsed", "false")
+
+
+def test_a_text_is_copied_without_hovering_over_it(app, tab):
+    page = tab(app.at("?chat={chat}"))
+    popover(page, "copy-1")
+    expect(page.get_by_test_id("stPopoverBody").get_by_role("button", name="Copy to clipboard")).to_be_visible()
 
 
 def focused(page: Page) -> str:
@@ -181,3 +209,11 @@ def test_every_page_is_reached_by_keyboard(app, tab, width, theme):
     assert [each for each in reached if each in addresses] == addresses
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Settings", exact=True)).to_be_visible(timeout=2 * WAIT)
+
+
+def test_a_new_chat_is_begun_by_keyboard(app, tab):
+    page = tab(app.at("?chat={chat}"))
+    expect(page.get_by_text("A sentence was taken back")).to_be_visible(timeout=WAIT)
+    page.keyboard.press("Control+Shift+O")
+    expect(page.get_by_text("What shall we talk about?")).to_be_visible(timeout=WAIT)
+    assert "chat=" not in page.url

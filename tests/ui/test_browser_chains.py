@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from browsing import WAIT, app_process, button, fits
+from browsing import WAIT, app_process, button, fits, go_to
 from playwright.sync_api import Page, expect
 
 pytestmark = [pytest.mark.browser, pytest.mark.real]
@@ -25,12 +25,7 @@ def chains(app: str, tab: Callable[..., Page]) -> Callable[..., Page]:
 
     def open_chain(name: str, width: int = 1440, theme: str = "light") -> Page:
         page = tab(app, width, theme)
-        if width < 500:
-            page.get_by_test_id("stExpandSidebarButton").click()
-        page.get_by_role("link", name="Chains").click()
-        expect(page.get_by_role("heading", name="Chains")).to_be_visible(timeout=2 * WAIT)
-        if width < 500:
-            page.get_by_test_id("stSidebarCollapseButton").get_by_role("button").click()
+        go_to(page, "Chains")
         expect(button(page, "chain-sampling")).to_be_visible(timeout=2 * WAIT)
         fits(page)
         button(page, f"chain-{name}").click()

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from browsing import WAIT, app_process, button, fits
+from browsing import WAIT, app_process, button, fits, go_to
 from playwright.sync_api import Page, expect
 
 pytestmark = [pytest.mark.browser, pytest.mark.real]
@@ -29,12 +29,7 @@ def knowledge(app: str, tab: Callable[..., Page]) -> Callable[..., Page]:
 
     def open_page(width: int = 1440, theme: str = "light") -> Page:
         page = tab(app, width, theme)
-        if width < 500:
-            page.get_by_test_id("stExpandSidebarButton").click()
-        page.get_by_role("link", name="Knowledge").click()
-        expect(page.get_by_role("heading", name="Knowledge")).to_be_visible(timeout=2 * WAIT)
-        if width < 500:
-            page.get_by_test_id("stSidebarCollapseButton").get_by_role("button").click()
+        go_to(page, "Knowledge")
         return page
 
     return open_page

@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ import pytest
 from browsing import WAIT, answered, button, fits, say, wait_for
 from oidc import SECRET, provider
 from playwright.sync_api import Browser, Page, expect
+from ports import free_port
 
 pytestmark = [pytest.mark.browser, pytest.mark.real]
 
@@ -21,9 +21,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.real]
 def app(tmp_path_factory: pytest.TempPathFactory, starter_path: Path) -> Iterator[tuple[str, Path]]:
     """`phireside ui` with a login; gives its address and its folder. Ana is an admin."""
     folder = tmp_path_factory.mktemp("login")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with provider() as login, (folder / "log.txt").open("ab") as log:
         (folder / "secrets.toml").write_text(login.secrets())
         variables = {name: value for name, value in os.environ.items() if name != "PHIRESIDE_API_KEY"} | {

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from browsing import WAIT, app_process, button, fits
+from browsing import WAIT, app_process, button, fits, go_to
 from hashed import HashedEmbeddings
 from playwright.sync_api import Page, expect
 
@@ -66,16 +66,6 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
         yield App(address, search, answers)
 
 
-def to(page: Page, name: str) -> None:
-    """Open a page by the menu, which is in the sidebar on a phone."""
-    if page.get_by_test_id("stExpandSidebarButton").is_visible():
-        page.get_by_test_id("stExpandSidebarButton").click()
-    page.get_by_role("link", name=name, exact=True).click()
-    expect(page.get_by_role("heading", name=name, exact=True)).to_be_visible(timeout=2 * WAIT)
-    if page.viewport_size and page.viewport_size["width"] < 500:
-        page.get_by_test_id("stSidebarCollapseButton").get_by_role("button").click()
-
-
 def pick(page: Page, label: str, option: str) -> None:
     page.get_by_role("combobox", name=label).click()
     page.get_by_role("option", name=option).first.click()
@@ -86,7 +76,7 @@ def test_a_scripted_run_is_read_step_by_step_and_evaluations_are_compared(
     app: App, tab: Callable[..., Page], shoot: Callable[[Page, str], None], width: int, theme: str
 ) -> None:
     page = tab(app.address, width, theme)
-    to(page, "Scenarios")
+    go_to(page, "Scenarios")
     expect(page.get_by_text("Agentic RAG")).to_be_visible(timeout=WAIT)
     pick(page, "Model", "scripted")
     fits(page)
@@ -101,7 +91,7 @@ def test_a_scripted_run_is_read_step_by_step_and_evaluations_are_compared(
     shoot(page, f"scenarios-run-{width}-{theme}")
     page.get_by_text("Step by step").scroll_into_view_if_needed()
     shoot(page, f"scenarios-steps-{width}-{theme}")
-    to(page, "Evaluate")
+    go_to(page, "Evaluate")
     shoot(page, f"evaluate-{width}-{theme}")
     button(page, f"run-{app.search}").click()
     expect(page.get_by_role("heading", name="Search in lake")).to_be_visible(timeout=WAIT)

@@ -7,11 +7,12 @@ import json
 import re
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
-from browsing import WAIT, answered, app_process, button, fits, say
+from browsing import WAIT, answered, app_process, button, fits, go_to, say
 from langchain_core.messages import AIMessage, HumanMessage
 from playwright.sync_api import Page, expect
 
@@ -43,7 +44,7 @@ class Scripted(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def server() -> Iterator[ThreadingHTTPServer]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Scripted)
     server.asked = []  # type: ignore[attr-defined]
@@ -55,27 +56,27 @@ def server() -> Iterator[ThreadingHTTPServer]:
     server.server_close()
 
 
-@pytest.fixture
-def app(server, tmp_path) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def app(server, tmp_path_factory) -> Iterator[str]:
     """The app on the scripted server."""
-    address = f"http://127.0.0.1:{server.server_port}/v1"
-    with app_process(tmp_path / "data", PHIRESIDE_MODEL="openai:x", PHIRESIDE_OPENAI_BASE_URL=address) as here:
+    address, folder = f"http://127.0.0.1:{server.server_port}/v1", tmp_path_factory.mktemp("app")
+    with app_process(folder, PHIRESIDE_MODEL="openai:x", PHIRESIDE_OPENAI_BASE_URL=address) as here:
         yield here
 
 
-def seeded(data, **options: Any) -> str:
-    """A long conversation in a new data folder; its id."""
-    data.mkdir(parents=True)
-    store = ConversationStore(Settings(data_dir=data).conversations_url)
-    opened = store.create("Lighthouses", **options).id
+def seeded(data: Path) -> list[str]:
+    """Two long conversations in a new data folder, and a fact from one; their ids."""
+    store, made = ConversationStore(Settings(data_dir=data).conversations_url), []
     text = "The keeper of the lighthouse climbed the stairs every evening and lit the lamp before the ships came home. "
-    store.save_turn(opened, [m for i in range(8) for m in (HumanMessage(f"Part {i}?"), AIMessage(text * 4))])
-    state = MemoryState("A story of a lighthouse keeper.", ("The human likes ![ships](x).",), 10)
-    store.save_memory_state(opened, state)
+    for _ in range(2):
+        made.append(store.create("Lighthouses", max_tokens=32).id)
+        store.save_turn(made[-1], [m for i in range(8) for m in (HumanMessage(f"Part {i}?"), AIMessage(text * 4))])
+        state = MemoryState("A story of a lighthouse keeper.", ("The human likes ![ships](x).",), 10)
+        store.save_memory_state(made[-1], state)
     store.facts.switch(True)
-    store.facts.add(opened, 0, ["I like ships, and long evenings at the sea, and to read about both of them."])
+    store.facts.add(made[0], 0, ["I like ships, and long evenings at the sea, and to read about both of them."])
     store.close()
-    return opened
+    return made
 
 
 def to_memory(page: Page) -> None:
@@ -147,37 +148,31 @@ def test_the_strategy_of_a_chat_survives_a_reload(app, tab):
     expect(button(page, "pick-memory")).to_contain_text("Buffer", timeout=WAIT)
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 390])
-def test_what_was_left_out_and_the_memory_of_a_chat_are_shown(tab, shoot, tmp_path, starter_path, width, theme):
-    data = tmp_path / "data"
-    opened = seeded(data, max_tokens=32)
-    with app_process(data, PHIRESIDE_MODEL="starter", PHIRESIDE_ENGINE__N_CTX="512") as address:
-        page = tab(f"{address}/?chat={opened}", width, theme)
-        answered(page)  # the whole conversation is drawn
-        say(page, "And then?")
-        note = page.get_by_text(re.compile(r"\d+ older messages left out"))
-        expect(note).to_be_visible(timeout=WAIT)
-        expect(page.locator(".context-bar:visible")).to_have_count(1)
-        fits(page)
-        page.locator("[class*='st-key-facts-'] [data-testid='stTooltipIcon']:visible").last.hover()
-        expect(page.get_by_text("The model did not see these")).to_be_visible(timeout=WAIT)
-        shoot(page, f"left-out-{width}-{theme}")
-        page.mouse.move(0, 0)
-        button(page, "pick-memory").click()
-        popover = page.get_by_test_id("stPopoverBody")
-        expect(popover).to_contain_text("Context of the last answer, in tokens")
-        expect(popover).to_contain_text("Summary of the first 10 messages")
-        expect(popover).to_contain_text("The human likes ![ships](x).")
-        fits(page)
-        shoot(page, f"chat-memory-{width}-{theme}")
-        page.keyboard.press("Escape")
-        if width == 390:
-            page.get_by_test_id("stExpandSidebarButton").click()
-        to_memory(page)
-        if width == 390:
-            page.get_by_test_id("stSidebarCollapseButton").locator("button").click()
-        expect(facts(page)).to_have_count(1)
-        fits(page)
-        shoot(page, f"memory-{width}-{theme}")
-        page.close()
+def test_what_was_left_out_and_the_memory_of_a_chat_are_shown(tab, shoot, tmp_path, starter_path):
+    opened = seeded(tmp_path)
+    with app_process(tmp_path, PHIRESIDE_MODEL="starter", PHIRESIDE_ENGINE__N_CTX="512") as address:
+        for chat, width, theme in zip(opened, (1440, 390), ("light", "dark"), strict=True):
+            page = tab(f"{address}/?chat={chat}", width, theme)
+            answered(page)  # the whole conversation is drawn
+            say(page, "And then?")
+            note = page.get_by_text(re.compile(r"\d+ older messages left out"))
+            expect(note).to_be_visible(timeout=WAIT)
+            expect(page.locator(".context-bar:visible")).to_have_count(1)
+            fits(page)
+            page.locator("[class*='st-key-facts-'] [data-testid='stTooltipIcon']:visible").last.hover()
+            expect(page.get_by_text("The model did not see these")).to_be_visible(timeout=WAIT)
+            shoot(page, f"left-out-{width}-{theme}")
+            page.mouse.move(0, 0)
+            button(page, "pick-memory").click()
+            popover = page.get_by_test_id("stPopoverBody")
+            expect(popover).to_contain_text("Context of the last answer, in tokens")
+            expect(popover).to_contain_text("Summary of the first 10 messages")
+            expect(popover).to_contain_text("The human likes ![ships](x).")
+            fits(page)
+            shoot(page, f"chat-memory-{width}-{theme}")
+            page.keyboard.press("Escape")
+            go_to(page, "Memory")
+            expect(facts(page)).to_have_count(1)
+            fits(page)
+            shoot(page, f"memory-{width}-{theme}")
+            page.close()

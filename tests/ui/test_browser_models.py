@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from browsing import WAIT, app_process, button, fits
+from browsing import WAIT, app_process, button, fits, go_to
 from hub import Hub
 from langchain_core.messages import AIMessage, HumanMessage
 from playwright.sync_api import Page, expect
@@ -33,28 +33,18 @@ def app(hub: Hub, tiny_phi3: Path, tmp_path: Path) -> Iterator[str]:
         yield address
 
 
-def menu(page: Page, name: str, narrow: bool) -> None:
-    """Go to a page by the menu."""
-    if narrow:
-        page.get_by_test_id("stExpandSidebarButton").click()
-    page.get_by_role("link", name=name, exact=True).click()
-    expect(page.get_by_role("heading", name=name, exact=True)).to_be_visible(timeout=2 * WAIT)
-    if narrow:
-        page.get_by_test_id("stSidebarCollapseButton").get_by_role("button").click()
-
-
 def test_a_model_is_downloaded_loaded_and_measured_and_everything_is_erased(
     app: str, tab: Callable[..., Page], shoot: Callable[[Page, str], None], hub: Hub
 ) -> None:
     page = tab(app)
-    menu(page, "Models", narrow=False)
+    go_to(page, "Models")
     expect(page.get_by_text("No model is in memory.")).to_be_visible(timeout=WAIT)
     fits(page)
     shoot(page, "models-begin")
     button(page, "download-phi-3").click()
     expect(page.get_by_text("4 MB of 9 MB")).to_be_visible(timeout=2 * WAIT)
-    menu(page, "Memory", narrow=False)
-    menu(page, "Models", narrow=False)
+    go_to(page, "Memory")
+    go_to(page, "Models")
     expect(page.get_by_text("4 MB of 9 MB")).to_be_visible(timeout=2 * WAIT)
     expect(button(page, "stop-phi-3")).to_be_visible(timeout=WAIT)
     fits(page)
@@ -66,7 +56,7 @@ def test_a_model_is_downloaded_loaded_and_measured_and_everything_is_erased(
     expect(page.get_by_text(re.compile("tokens read in"))).to_be_visible(timeout=3 * WAIT)
     expect(page.get_by_text("in memory", exact=True)).to_be_visible(timeout=WAIT)
     shoot(page, "models-measured")
-    menu(page, "Settings", narrow=False)
+    go_to(page, "Settings")
     expect(button(page, "erase-everything")).to_be_visible(timeout=2 * WAIT)
     shoot(page, "settings")
     button(page, "erase-everything").click()
@@ -76,7 +66,7 @@ def test_a_model_is_downloaded_loaded_and_measured_and_everything_is_erased(
     expect(page.get_by_text("Pins")).to_have_count(0)
     fits(page)
     shoot(page, "settings-erased")
-    menu(page, "Models", narrow=False)
+    go_to(page, "Models")
     expect(button(page, "download-phi-3")).to_be_visible(timeout=2 * WAIT)
 
 
@@ -84,15 +74,15 @@ def test_both_pages_can_be_read_on_a_phone_in_the_dark(
     app: str, tab: Callable[..., Page], shoot: Callable[[Page, str], None]
 ) -> None:
     page = tab(app, 390, "dark")
-    menu(page, "Models", narrow=True)
+    go_to(page, "Models")
     expect(button(page, "load-starter")).to_be_visible(timeout=2 * WAIT)
     button(page, "load-starter").click()
     expect(page.get_by_text("Known before")).to_be_visible(timeout=2 * WAIT)
     fits(page)
     shoot(page, "models-390-dark")
-    menu(page, "Settings", narrow=True)
+    go_to(page, "Settings")
     expect(button(page, "erase-everything")).to_be_visible(timeout=2 * WAIT)
-    page.get_by_text("Change a setting").click()
+    page.get_by_text("How to change a setting").click()
     button(page, "erase-facts").click()
     expect(page.get_by_label("Type facts to confirm")).to_be_visible(timeout=WAIT)
     fits(page)

@@ -100,7 +100,7 @@ class Count(Growing):
 )
 def test_what_comes_is_added_up(values: list[Any], whole: Any) -> None:
     running = Running(pieces(*values), {})
-    assert running.wait(20)
+    assert running.wait(60)
     assert (running.result, running.error, running.ended) == (whole, None, True)
     assert running.seconds > 0
 
@@ -108,7 +108,7 @@ def test_what_comes_is_added_up(values: list[Any], whole: Any) -> None:
 @pytest.mark.parametrize("error", [RequestError("Too long.", hint="Shorten it."), ValueError("odd"), KeyError()])
 def test_an_error_ends_it_and_what_came_stays(error: Exception) -> None:
     running = Running(pieces("a", error), {})
-    assert running.wait(20)
+    assert running.wait(60)
     assert running.result == "a"
     assert running.error
     assert str(error.args[0] if error.args else "KeyError") in str(running.error)
@@ -128,11 +128,11 @@ def test_a_stop_ends_it_between_pieces_and_before_the_first(first: str) -> None:
             closed.set()
 
     running = Running(RunnableGenerator(give), {})
-    assert begun.wait(20)
+    assert begun.wait(60)
     assert not running.wait(0)
     running.stop()
-    assert running.wait(20)
-    assert closed.wait(20)
+    assert running.wait(60)
+    assert closed.wait(60)
     assert (running.result or "", running.error, running.stopped) == (first, None, True)
     assert running.seconds > 0
 
@@ -141,9 +141,9 @@ def test_a_stop_before_it_has_begun_ends_it_too_and_one_after_its_end_changes_no
     for _ in range(20):
         running = Running(pieces("a"), {})
         running.stop()
-        assert running.wait(20)
+        assert running.wait(60)
     running = Running(pieces("a"), {})
-    assert running.wait(20)
+    assert running.wait(60)
     seconds = running.seconds
     running.stop()
     assert (running.stopped, running.result, running.seconds) == (False, "a", seconds)

@@ -66,7 +66,7 @@ def chains(parts: Services, menu: Callable[[AppTest, str], AppTest], root: Path)
     """`chains()` opens the gallery in a browser session of its own, `chains(name)` a chain by its card."""
 
     def open_page(name: str | None = None) -> AppTest:
-        page = menu(AppTest.from_file(root / "ui" / "main.py", default_timeout=30), "chains")
+        page = menu(AppTest.from_file(root / "ui" / "main.py", default_timeout=60), "chains")
         return page.button(key=f"chain-{name}").click().run() if name else page
 
     return open_page
@@ -106,17 +106,17 @@ def test_every_entry_of_the_gallery_opens_with_prompts_and_graph(
 def test_a_card_opens_its_chain_and_a_button_leads_back(chains: Callable[..., AppTest], fake: Fake) -> None:
     page = chains("fake")
     assert page.query_params["chain"] == "fake"
-    assert page.header[0].value == r"A \*fake\*", "Titles are data."
+    assert page.title[0].value == r"A \*fake\*", "Titles are data."
     page.button(key="all-chains").click().run()
     assert "chain" not in page.query_params
-    assert page.header[0].value == "Chains"
+    assert page.title[0].value == "Chains"
 
 
 def test_an_address_that_names_no_chain_shows_the_gallery(chains: Callable[..., AppTest], fake: Fake) -> None:
     page = chains()
     page.query_params["chain"] = "nothing"
     page.run()
-    assert page.header[0].value == "Chains"
+    assert page.title[0].value == "Chains"
 
 
 # ---- a chain ----
@@ -148,7 +148,7 @@ def test_a_chain_that_ends_while_the_page_is_drawn_can_be_run_again(
         def wait(self, seconds: float) -> bool:
             seen = super().wait(0)
             gate.set()
-            assert super().wait(20)
+            assert super().wait(60)
             return seen
 
     monkeypatch.setattr("phireside.ui.chains_page.Running", EndsUnseen)

@@ -145,3 +145,32 @@ def test_nothing_of_a_report_but_whole_numbers_of_known_parts_is_drawn():
     hostile = {"system": '1"><img src=x>', "<b>": 3, "history": 7.5, "left": -1, "answer": 5}
     assert used(answer(context=hostile)) == {"answer": 5}
     assert used(answer(context=["system"])) == used(answer()) == {}
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        ({"left_out": 2}, "written without what is above"),
+        ({"summarized": 2}, "Of what is above this line, the last answer had a summary."),
+        ({"left_out": 1, "summarized": 1}, "a summary of a part"),
+        ({"left_out": 9}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_line_stands_where_what_the_model_was_given_begins(page, parts, counts, words):
+    opened = parts.store.create("Kept").id
+    said = [HumanMessage("One"), AIMessage("1"), HumanMessage("Two"), answer(**counts)]
+    parts.store.save_turn(opened, said)
+    app = fine(page(chat=opened))
+    drawn = [element.value for element in app.main if element.type in ("caption", "markdown")]
+    lines = [at for at, text in enumerate(drawn) if "above this line" in text]
+    assert len(lines) == bool(words)
+    if words:
+        assert words in drawn[lines[0]]
+        assert drawn.index("1") < lines[0] < drawn.index("Two")
+
+
+def test_what_was_left_out_is_explained_where_no_mouse_is_needed(page, parts):
+    opened = parts.store.create("Kept").id
+    parts.store.save_turn(opened, [HumanMessage("Hello"), answer(left_out=12, context=REPORT)])
+    assert f"**12 older messages left out.** {LEFT_OUT}" in [each.value for each in fine(page(chat=opened)).caption]

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 import streamlit as st
-from chatting import bubbles, chat_id, press, say, shown_without_error
+from chatting import bubbles, chat_id, failed_box, failed_button, press, say, shown_without_error
 from langchain_core.messages import AIMessage, HumanMessage
 from streamlit.testing.v1 import AppTest
 
@@ -27,11 +27,23 @@ def sent(script, call: int) -> list[str]:
 
 def test_first_page_greets_and_says_which_model_answers_and_how_to_get_phi_3(page):
     app = shown_without_error(page())
-    assert app.header[0].value == "What shall we talk about?"
-    note = app.main.caption[0].value
-    assert "starter" in note
-    assert "phireside models pull phi-3`" in note
+    assert app.title[0].value == "What shall we talk about?"
+    assert "starter" in app.main.caption[0].value
+    assert {link.proto.page for link in app.get("page_link") if "Phi-3" in link.label} == {"models"}
     assert not app.chat_message
+
+
+def test_no_button_is_without_a_name_and_no_tooltip_covers_what_is_chosen_below_the_box(page, monkeypatch):
+    tooltips, draw = {}, st.popover
+
+    def popover(*args, key, **kwargs):
+        tooltips[key] = kwargs.pop("help", None)
+        return draw(*args, key=key, **kwargs)
+
+    monkeypatch.setattr(st, "popover", popover)
+    app = say(page(), "Hello")
+    assert all(button.label for button in app.button)
+    assert {key: text for key, text in tooltips.items() if key.startswith("pick-") and text} == {}
 
 
 @pytest.fixture
@@ -71,6 +83,16 @@ def test_without_a_question_there_is_no_scenario_to_save(page, parts, downloads)
     assert sorted(downloads) == ["export-json", "export-md"]
 
 
+def test_it_is_not_said_that_nothing_leaves_where_a_tool_may_send_something(page):
+    promise = "Nothing that you write leaves it."
+    app = page()
+    assert promise in app.main.markdown[0].value
+    app = shown_without_error(app.checkbox(key="tool-clock-new").check().run())
+    assert promise in app.main.markdown[0].value
+    app = shown_without_error(app.checkbox(key="tool-web_search-new").check().run())
+    assert promise not in app.main.markdown[0].value
+
+
 def test_example_begins_a_conversation(page, parts):
     app = press(page(), "example-0")
     assert bubbles(app)[1] == "A short answer."
@@ -94,7 +116,7 @@ def test_address_opens_the_conversation_again(page):
 def test_address_of_a_deleted_conversation_is_a_message_and_a_fresh_page(page):
     app = page(chat="0" * 32)
     assert "no conversation" in app.error[0].value
-    assert app.header[0].value == "What shall we talk about?"
+    assert app.title[0].value == "What shall we talk about?"
     assert "chat" not in app.query_params
 
 
@@ -126,7 +148,7 @@ def test_rename_and_delete_with_confirmation(page, parts):
     app = press(app, "delete-yes")
     assert parts.store.list() == []
     assert states.longest([1, 2, 3]) == (None, 0), "The KV state tells of the conversation too."
-    assert app.header[0].value == "What shall we talk about?"
+    assert app.title[0].value == "What shall we talk about?"
 
 
 def test_keep_deletes_nothing(page, parts):
@@ -177,12 +199,17 @@ def test_error_is_a_message_with_its_hint_and_the_text_is_sent_again(page, parts
     shown = app.error[0].value
     assert r"no model \[x\]\(http\:\/\/127\.0\.0\.1\/\)" in shown, "An error is text, not Markdown."
     assert r"Pull \*it\*\." in shown
-    area = next(area for area in app.text_area if area.key.startswith("failed-"))
-    assert area.value == "A long question\nin two lines"
+    assert failed_box(app).value == "A long question\nin two lines"
     script.refusal = None
-    app = press(app, area.key.replace("-text", "-send"))
+    app = press(app, failed_button(app, "send"))
     assert not app.error
     assert len(parts.store.messages(chat_id(app))) == 2
+
+
+def test_a_second_message_that_fails_is_not_lost_behind_the_first(page, script):
+    script.refusal = ModelNotFoundError("No model.", hint="")
+    app = say(say(page(), "First"), "Second")
+    assert failed_box(app).value == "Second"
 
 
 def test_failure_belongs_to_its_conversation_and_can_be_discarded(page, script):
@@ -193,7 +220,7 @@ def test_failure_belongs_to_its_conversation_and_can_be_discarded(page, script):
     assert not app.error
     app = press(app, f"open-{broken}")
     assert app.error
-    app = press(app, f"failed-{broken}-cancel")
+    app = press(app, failed_button(app, "cancel"))
     assert not app.error
     assert bubbles(app) == ["First", "fine"]
 
@@ -203,7 +230,7 @@ def test_broken_data_folder_is_a_message(settings, monkeypatch):
     settings.data_dir.write_text("not a folder")
     monkeypatch.setenv("PHIRESIDE_DATA_DIR", str(settings.data_dir))
     st.cache_resource.clear()
-    app = AppTest.from_file(history.__file__.replace("history", "main"), default_timeout=20).run()
+    app = AppTest.from_file(history.__file__.replace("history", "main"), default_timeout=60).run()
     assert not app.exception
     assert "PHIRESIDE_DATA_DIR" in app.error[0].value.replace("\\", "")
 
@@ -225,6 +252,26 @@ def test_choices_are_kept_with_each_conversation(page, parts, script, settings):
     app = shown_without_error(app.number_input(key=f"seed-{opened}").set_value(7).run())
     say(app, "Once more")
     assert (script.loaded[-1][1]["seed"], script.loaded[-1][1]["temperature"]) == (7, 1.5)
+
+
+def test_with_tools_the_likeliest_words_are_taken_and_shown_until_somebody_chooses(page, parts, script):
+    conversation = parts.store.create("Sums", tools=["clock"])
+    app = page(chat=conversation.id)
+    key = f"temperature-{conversation.id}"
+    assert (app.slider(key=key).value, app.slider(key=f"repeat_penalty-{conversation.id}").value) == (0.0, 1.0)
+    assert any("likeliest words and no penalty" in each.value for each in app.caption)
+    app = say(app, "Hello")
+    assert (script.loaded[-1][1]["temperature"], script.loaded[-1][1]["repeat_penalty"]) == (0.0, 1.0)
+    app = press(app, "style-balanced")
+    assert app.slider(key=key).value == 0.7
+    say(app, "Hello")
+    assert (script.loaded[-1][1]["temperature"], script.loaded[-1][1]["repeat_penalty"]) == (0.7, 1.0)
+
+
+def test_what_nobody_chose_is_not_kept_as_a_choice(page, parts):
+    opened = chat_id(say(page(), "Hello"))
+    parts.store.set_options(opened, base="house")
+    assert read_choices(parts.store.get(opened).options).sampling["temperature"] == 0.0
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -254,7 +301,7 @@ def test_answer_goes_on_when_its_page_is_left_and_is_found_again(page, parts, sc
     turn = parts.chat.send(opened, "Hello", model=script.load("starter"))
     until(lambda: turn.text == "A")
     other = page()
-    assert other.header[0].value == "What shall we talk about?"
+    assert other.title[0].value == "What shall we talk about?"
     assert parts.chat.running(opened) is turn
     script.gate.set()
     app = press(other, f"open-{opened}")
@@ -283,8 +330,8 @@ def test_text_is_kept_when_it_is_stopped_before_the_first_word(page, parts, scri
         opened = parts.store.list()[0].id
         parts.chat.running(opened).stop()
         script.gate.set()
-        app = asked.result(20)
-    assert app.text_area(key=f"failed-{opened}-text").value == "Hello"
+        app = asked.result(60)
+    assert failed_box(app).value == "Hello"
     assert "Stopped before the first word" in app.main.caption[0].value
 
 
@@ -297,7 +344,7 @@ def test_failure_behind_the_back_of_the_page_is_found_on_return(page, parts, scr
     app.session_state["turns"] = {opened: turn}  # as if asked here, before another conversation was opened
     app = press(app, f"open-{opened}")
     assert "It does not fit" in app.error[0].value
-    assert app.text_area(key=f"failed-{opened}-text").value == "Hello"
+    assert failed_box(app).value == "Hello"
 
 
 def test_long_conversation_shows_its_end_first(page, parts):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from chatting import bubbles, chat_id, press, say, shown_without_error, texts
+from chatting import bubbles, chat_id, failed_box, failed_button, press, say, shown_without_error, texts
 from hashed import HashedEmbeddings
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, ToolMessage
 from streamlit.testing.v1 import AppTest
@@ -20,6 +20,7 @@ from phireside.errors import KnowledgeError
 from phireside.retrieval import base_names
 from phireside.tools.named import TOOLS
 from phireside.ui import attachments
+from phireside.ui.background import StoppedError
 from phireside.ui.choices import Choices, chat_base, read_choices
 from phireside.ui.steps import summary
 
@@ -114,7 +115,7 @@ def test_an_answer_from_documents_has_its_steps_and_its_sources(asked, acting):
     (status,) = asked.main.status
     assert (status.label, status.state, status.proto.expanded) == ("2 passages found · 0.2 s", "complete", False)
     assert r"Searches for *What does it burn\?*" in texts(status)
-    assert r"1. kiln\.txt · page 3 :gray[(dense 2)]" in texts(status)
+    assert "dense 2" in texts(status)
     assert ":orange-badge[1]" in bubbles(asked)[1]
     saved = asked.main.chat_message[1]
     assert "~~It is" in texts(saved)
@@ -130,6 +131,14 @@ def test_a_citation_opens_its_passage_with_the_sentence_and_the_verdict(asked):
     assert "upload" not in shown
     assert r"**The passage says so.** “It burns oak\.”" in shown
     assert shown.count("gold") == 1, "What was taken back is struck out below the answer, and no claim of it."
+
+
+def test_a_passage_that_was_found_opens_though_no_sentence_cites_it(page, parts, acting):
+    acting.script, acting.ours = [*STEPS, "I don't know."], {}
+    app = say(page(chat=parts.store.create("Kiln", base="manuals").id), "What does it burn?")
+    app = opened(app, "found-1-1-1")
+    assert [html.proto.body for html in app.main.get("html") if "Visitors may come" in html.proto.body]
+    assert r"**1\. kiln\.txt · page 3**" in texts(app.main)
 
 
 def test_nothing_of_documents_and_sentences_is_markup(asked):
@@ -247,7 +256,7 @@ def test_an_answer_goes_on_when_another_page_has_decided(page, parts, acting, un
         until(lambda: (turn := parts.chat.running(chat)) is not None and turn.state == "asking")
         turn = parts.chat.running(chat)
         turn.decide([{"type": "reject"}], of=turn.approval)
-        app = answer.result(20)
+        app = answer.result(60)
     assert acting.decided == [[{"type": "reject"}]]
     assert bubbles(app)[1].endswith("Done.")
 
@@ -257,9 +266,11 @@ def test_an_answer_goes_on_when_another_page_has_decided(page, parts, acting, un
 
 def test_documents_and_tools_are_chosen_for_each_chat(page, parts, acting, bases):
     knowledge_base("manuals", parts.settings, create=True)
-    knowledge_base("chat-other", parts.settings, create=True)
+    knowledge_base("chat-notes", parts.settings, create=True)
+    knowledge_base(chat_base("0" * 32), parts.settings, create=True)
     app = opened(page(), "pick-base")
-    assert app.radio(key="base-new").options == ["None", "manuals"], "Files of other chats are not offered."
+    offered = app.radio(key="base-new").options
+    assert offered == ["None", r"chat\-notes", "manuals"], "Files of other chats are not offered."
     app = shown_without_error(app.radio(key="base-new").set_value("manuals").run())
     app = shown_without_error(app.checkbox(key="tool-web_search-new").check().run())
     app = shown_without_error(app.checkbox(key="tool-calculator-new").check().run())
@@ -290,7 +301,7 @@ def test_a_base_that_is_gone_can_be_switched_off(page, parts, acting, bases):
     assert radio.value == "lost *one*"
     assert "not there any more" in list(radio.proto.captions)[-1]
     shown_without_error(radio.set_value("").run())
-    assert parts.store.get(chat).options["base"] == ""
+    assert not parts.store.get(chat).options.get("base")
 
 
 def test_choices_of_another_version_are_left_out():
@@ -317,7 +328,10 @@ def test_files_are_read_switched_on_and_asked_about(page, parts, acting, bases):
     app = opened(app, "pick-base")
     assert app.radio(key=f"base-{chat}").value == chat_base(chat)
     assert "Files of this chat" in app.radio(key=f"base-{chat}").options
-    assert list(app.radio(key=f"base-{chat}").proto.captions)[-1] == "2 documents"
+    assert list(app.radio(key=f"base-{chat}").proto.captions)[-1] == r"2 documents: kiln\.txt, Oak"
+    named = r":material/attach_file: kiln\.txt"
+    assert named in texts(page(chat=chat).chat_message[0]), "The names stay with the question,"
+    assert named in texts(press(app, "again-1").chat_message[0]), "also if it is answered again."
 
 
 def test_files_alone_are_read_and_nothing_is_asked(page, parts, acting, bases):
@@ -340,20 +354,50 @@ def test_files_that_cannot_be_read_at_all_leave_the_question_to_be_sent_again(pa
     app = drop(page(), "What does it burn?", bad_pdf=b"no pdf")
     chat = chat_id(app)
     assert app.error
-    assert app.text_area(key=f"failed-{chat}-text").value == "What does it burn?"
-    assert parts.store.get(chat).options["base"] == ""
-    app = press(app, f"failed-{chat}-send")
+    assert failed_box(app).value == "What does it burn?"
+    assert not parts.store.get(chat).options.get("base")
+    app = press(app, failed_button(app, "send"))
     assert bubbles(app)[1] == "A short answer."
+
+
+def test_a_file_alone_that_cannot_be_read_leaves_nothing_to_be_sent(page, parts, acting, bases):
+    app = drop(page(), None, bad_pdf=b"no pdf")
+    assert app.error
+    assert not [area for area in app.main.text_area if area.label == "Your message"]
+    discard = next(button.key for button in app.main.button if button.label == "Discard")
+    assert not press(app, discard).error
+
+
+def test_files_whose_reading_was_stopped_are_sent_again_with_the_question(page, parts, acting, bases, monkeypatch):
+    def stopped(*_, **__):
+        raise StoppedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(attachments, "knowledge_base", stopped)
+        app = drop(page(), "What does it burn?", kiln_txt=KILN.encode())
+    assert "Stopped before the first word" in said(app)
+    app = press(app, failed_button(app, "send"))
+    assert acting.made[-1] == Uses(chat_base(chat_id(app)))
+    assert len(knowledge_base(chat_base(chat_id(app)), parts.settings).documents()) == 1
 
 
 def test_files_and_a_question_are_not_lost_when_the_base_cannot_be_opened(page, parts, acting, bases, monkeypatch):
     def broken(*args, **kwargs):
         raise KnowledgeError("The disk is full.", hint="Make room.")
 
-    monkeypatch.setattr(attachments, "knowledge_base", broken)
-    app = drop(page(), "What does it burn?", kiln_txt=KILN.encode())
+    with monkeypatch.context() as patch:
+        patch.setattr(attachments, "knowledge_base", broken)
+        app = drop(page(), "What does it burn?", kiln_txt=KILN.encode())
     assert "The disk is full" in app.error[0].value
-    assert app.text_area(key=f"failed-{chat_id(app)}-text").value == "What does it burn?"
+    assert failed_box(app).value == "What does it burn?"
+    app = press(app, failed_button(app, "send"))
+    assert len(knowledge_base(chat_base(chat_id(app)), parts.settings).documents()) == 1
+
+
+def test_a_deleted_chat_takes_no_base_of_the_person_along(page, parts, bases):
+    knowledge_base("chat-notes", parts.settings, create=True)
+    press(press(page(chat=parts.store.create("A", base="chat-notes").id), "delete"), "delete-yes")
+    assert base_names(bases) == ["chat-notes"]
 
 
 def test_a_deleted_chat_leaves_no_files_unless_a_branch_answers_from_them(page, parts, acting, bases):
@@ -395,6 +439,7 @@ def test_a_branch_is_a_new_chat_with_the_messages_up_to_there(page, parts, scrip
     assert bubbles(app) == ["First", "one", "Other", "three"]
     assert len(parts.store.messages(trunk)) == 4
     assert parts.store.get(chat_id(app)).title == "First (branch)"
+    assert app.button(key=f"opened-{chat_id(app)}").proto.icon == ":material/alt_route:"
 
 
 def test_what_was_deleted_in_another_window_is_a_message(page, parts, script):
@@ -402,4 +447,4 @@ def test_what_was_deleted_in_another_window_is_a_message(page, parts, script):
     parts.store.delete(chat_id(app))
     app.button(key="branch-1").click().run()
     assert not app.exception
-    assert app.header
+    assert app.title

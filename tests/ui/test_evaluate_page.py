@@ -38,7 +38,7 @@ class Gated(Answers):
     gate: Any
 
     def _stream(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        assert self.gate.wait(20)
+        assert self.gate.wait(60)
         yield from super()._stream(*args, **kwargs)
 
     async def _astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
@@ -138,12 +138,21 @@ def test_without_a_base_there_is_nothing_to_search(evaluate):
     assert [button.key for button in app.button if button.key == "begin-retrieval"] == []
 
 
+def test_the_files_of_a_chat_are_not_offered(evaluate, lake, parts):
+    KnowledgeBase.named(f"chat-{'0a' * 16}", parts.settings.bases_dir, HashedEmbeddings(64), create=True).close()
+    app = evaluate()
+    assert app.selectbox(key="search-base").options == ["lake"]
+    fine(app.segmented_control(key="evaluate-pick").set_value("answers").run())
+    fine(app.radio(key="answers-origin").set_value(evaluate_page.BASE).run())
+    assert app.selectbox(key="answers-base").options == ["lake"]
+
+
 def test_judged_questions_are_measured_stage_by_stage(evaluate, lake, ended):
     app = evaluate()
     assert app.button(key="begin-retrieval").disabled is False
     app = judged(app)
     app = ended(press(app, "begin-retrieval"))
-    assert app.header[0].value == "Search in lake"
+    assert app.title[0].value == "Search in lake"
     assert "2 queries, at 10 · judged by people" in said(app)
     table = app.dataframe[0].value
     assert list(table["Stage"]) == ["dense", "keyword", "hybrid", "feedback"]
@@ -218,7 +227,7 @@ def test_an_evaluation_goes_on_in_another_session_and_can_be_stopped(evaluate, l
 
 def test_answers_of_a_file_are_judged_and_the_unscored_are_named(evaluate, ended):
     app = ended(press(answers_form(evaluate()), "begin-answers"), "answers")
-    assert app.header[0].value == r"Answers of a\*\.jsonl"
+    assert app.title[0].value == r"Answers of a\*\.jsonl"
     means = app.dataframe[0].value
     assert dict(zip(means["Metric"], means["Mean"], strict=True))["Exact match"] == 1.0
     assert "2 unscored" in said(app)
@@ -250,7 +259,7 @@ def test_a_base_answers_and_is_judged(evaluate, lake, ended, model):
     app.text_area(key="answers-questions").set_value("What needs a campfire?\n\nWhat needs a boat?")
     app.toggle(key="answers-embeddings").set_value(True)
     app = ended(press(fine(app.run()), "begin-answers"), "answers")
-    assert app.header[0].value == "Answers of lake"
+    assert app.title[0].value == "Answers of lake"
     assert "answered by" in said(app)
     assert list(app.dataframe[-1].value["Question"]) == ["What needs a campfire?", "What needs a boat?"]
     assert {given.get("priority") for _, given in model.loaded} == {"background"}

@@ -13,7 +13,7 @@ from pages import fine, keys, press, said
 from phireside.agents.assistant import close_bases, knowledge_base
 from phireside.errors import DocumentError
 from phireside.retrieval import KnowledgeBase, Loaded, Section, base_names
-from phireside.retrieval.bases import create_base
+from phireside.retrieval.bases import create_base, delete_base
 from phireside.ui import knowledge_documents, knowledge_page
 from phireside.ui.knowledge_parts import desk
 from phireside.ui.knowledge_work import LOADING
@@ -30,7 +30,7 @@ class Gated(HashedEmbeddings):
         self.gate.set()
 
     def embed_documents(self, texts):
-        assert self.gate.wait(20)
+        assert self.gate.wait(60)
         return super().embed_documents(texts)
 
 
@@ -115,7 +115,7 @@ def test_a_base_is_made_and_asks_for_documents(open_page, bases):
 
 
 @pytest.mark.parametrize(
-    ("name", "reason"), [("../x", "cannot be the name"), ("WORK", "There is a base 'work' already")]
+    ("name", "reason"), [("../x", "cannot be the name"), ("WORK", "'work' already"), (" ", "Give the base a name.")]
 )
 def test_a_name_that_cannot_be_is_said_and_stays(open_page, bases, name, reason):
     create_base("work", bases)
@@ -144,7 +144,7 @@ def test_a_base_of_a_chat_s_files_has_the_chat_s_title(open_page, parts, bases):
     labels = {button.key: button.label for button in app.button if (button.key or "").startswith("base-")}
     assert labels == {"base-chat-old": r"**chat\-old**", f"base-chat-{chat.id}": r"**My \*talk\***"}
     app = press(app, f"base-chat-{chat.id}")
-    assert app.header[0].value == r"Files of “My \*talk\*”"
+    assert app.title[0].value == r"Files of “My \*talk\*”"
 
 
 def test_a_damaged_base_hides_no_other_and_can_be_deleted(open_page, work, bases):
@@ -260,6 +260,17 @@ def test_a_model_that_fails_ends_the_work_with_a_reason(open_page, until, bases,
 
 
 # ---- work that goes on ----
+
+
+def test_files_that_could_not_be_added_now_stay_chosen(open_page, until, bases, model):
+    app = open_page("work")
+    app.file_uploader[0].set_value([("a.txt", b"Ships.", "text/plain")])
+    app = fine(app.run())
+    model.gate.clear()
+    desk().begin(bases / "work", "Adding from another window", lambda _: model.gate.wait(20) and "")
+    app = press(app, "add-files")
+    assert "being worked on" in said(app)
+    assert [file.name for file in app.file_uploader[0].value] == ["a.txt"]
 
 
 def test_work_outlives_its_page_and_every_page_shows_it(open_page, until, bases, model):
@@ -401,6 +412,16 @@ def test_the_map_names_topics_by_their_words_and_then_by_the_model(open_page, wo
     assert [each.label for each in app.expander if "Kettle oven" in each.label]
     other = open_page("work", "Map")
     assert [each.label for each in other.expander if "Kettle oven" in each.label], "Every page has them."
+
+
+def test_a_base_that_was_made_anew_by_another_program_has_a_map_of_its_own(open_page, parts, bases):
+    for word in ("secret", "open"):
+        knowledge_base("work", parts.settings, create=True).add_text(f"A {word} letter.")
+        shown = html(open_page("work", "Map"))
+        close_bases()
+        delete_base("work", bases)
+    assert "open letter" in shown
+    assert "secret" not in shown
 
 
 def test_an_empty_base_has_no_map(open_page):

@@ -167,16 +167,16 @@ def test_the_sidebar_leads_from_the_memory_to_a_conversation_and_to_a_new_one(me
     assert len(app.chat_message) == 2
     assert app.query_params["chat"] == opened
     app = press(memory_page(app), "new")
-    assert app.header[0].value == "What shall we talk about?"
+    assert app.title[0].value == "What shall we talk about?"
     assert "chat" not in app.query_params
 
 
 def test_the_menu_leads_back_to_the_conversation_that_was_open(page, memory_page, parts, known, menu):
     opened = parts.store.list()[0].id
     app = memory_page(page(chat=opened))
-    assert app.header[0].value == "Memory"
+    assert app.title[0].value == "Memory"
     app = fine(menu(app, "show"))
     assert len(app.chat_message) == 2
     assert app.query_params["chat"] == opened
     app = menu(memory_page(press(app, "new")), "show")
-    assert app.header[0].value == "What shall we talk about?"
+    assert app.title[0].value == "What shall we talk about?"

@@ -34,7 +34,7 @@ def models(parts, menu, monkeypatch):
     close_all()  # what the test before left in memory
 
     def open_page() -> AppTest:
-        return fine(menu(AppTest.from_file(MAIN, default_timeout=30), "models"))
+        return fine(menu(AppTest.from_file(MAIN, default_timeout=60), "models"))
 
     yield open_page
     for each in loaded_models():
@@ -54,7 +54,7 @@ def served(hub, parts, tiny_phi3):
 def gate(monkeypatch):
     """Where a transfer that broke off waits until this is set."""
     gate = Event()
-    monkeypatch.setattr(transfer, "time", SimpleNamespace(sleep=lambda _: gate.wait(20)))
+    monkeypatch.setattr(transfer, "time", SimpleNamespace(sleep=lambda _: gate.wait(60)))
     yield gate
     gate.set()
 
@@ -167,7 +167,7 @@ def test_what_was_put_into_the_folder_is_deleted_after_a_question(models, own):
 
 def test_a_chat_begins_with_the_model(models, own):
     app = press(models(), "chat-own")
-    assert app.header[0].value == "What shall we talk about?"
+    assert app.title[0].value == "What shall we talk about?"
     assert app.session_state["draft"].model == "own"
 
 

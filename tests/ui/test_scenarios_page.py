@@ -7,24 +7,18 @@ import pytest
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
+from one_sum import ONE_SUM
 from pages import fine, open_page, press, said
 from streamlit.testing.v1 import AppTest
 
 from phireside.agents.scenarios import SHIPPED
 from phireside.ui import measuring, scenario_work
 
-GOOD = """
+GOOD = f"""
 name: A *sum*
 description: It computes.
 passes-on: [scripted]
-tools: [calculator]
-turns:
-  - user: What is 2 + 3?
-    expect: [{number: 5}, {tool: calculator}]
-    script:
-      - {thought: I compute., call: calculator, arguments: {expression: 2 + 3}}
-      - {answer: It is 5.}
-"""
+{ONE_SUM}"""
 WRONG = (
     "turns: [{user: 'Who are you?', expect: [{contains: a lamp}], script: [{answer: '![me](http://evil.example/x)'}]}]"
 )
@@ -43,7 +37,7 @@ class Waiting(BaseChatModel):
         return self.bind(**kwargs)
 
     def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
-        assert self.gate.wait(20)
+        assert self.gate.wait(60)
         return ChatResult(generations=[ChatGeneration(message=AIMessage("Yes."))])
 
 
@@ -135,7 +129,7 @@ def test_files_that_are_sent_are_kept_or_refused_by_name(scenarios, parts):
 
 def test_a_run_ends_in_its_result_step_by_step(scenarios, work):
     app = run_all(scenarios(), work)
-    assert app.header[0].value == "1 of 2 passed"
+    assert app.title[0].value == "1 of 2 passed"
     table = app.dataframe[0].value
     assert list(table["Scenario"]) == ["A *sum*", "wrong"]
     assert list(table["Runs passed"]) == ["1 of 1", "0 of 1"]
@@ -150,6 +144,16 @@ def test_a_run_ends_in_its_result_step_by_step(scenarios, work):
     assert "1 of 2 passed" in said(app)
 
 
+def test_a_failure_on_a_model_that_the_file_does_not_name_is_expected(scenarios, work):
+    (scenario_work.SHIPPED / "wrong.yaml").write_text(f"passes-on: [phi-3]\n{WRONG}")
+    app = scenarios()
+    assert "as *failed, as expected*" in said(app)
+    app = run_all(app, work)
+    assert list(app.dataframe[0].value[""]) == ["passed", "failed, as expected"]
+    assert app.selectbox[-1].options[0] == "failed, as expected · wrong"
+    assert "1 failed as expected" in said(app)
+
+
 def test_a_run_goes_on_while_pages_come_and_go_and_another_session_sees_it(scenarios, gate, work):
     app = scenarios()
     app.checkbox(key="choose-wrong").check()
@@ -160,9 +164,9 @@ def test_a_run_goes_on_while_pages_come_and_go_and_another_session_sees_it(scena
     assert other.button(key="stop")
     gate.set()
     work()
-    assert fine(app.run()).header[0].value == "0 of 1 passed", "Who began it is shown the result."
+    assert fine(app.run()).title[0].value == "0 of 1 passed", "Who began it is shown the result."
     other = fine(other.run())
-    assert other.header[0].value == "Scenarios"
+    assert other.title[0].value == "Scenarios"
     assert "0 of 1 passed" in said(other)
 
 
@@ -171,7 +175,7 @@ def test_what_the_agent_does_is_seen_while_it_does_it(scenarios, parts, monkeypa
 
     def slow(self, case, seed, news):
         talk(self, case, seed, news)
-        assert gate.wait(20)
+        assert gate.wait(60)
 
     monkeypatch.setattr(scenario_work.LiveRun, "_watch", slow)
     app = scenarios()
@@ -219,7 +223,7 @@ def test_those_that_failed_are_run_again_and_compared(scenarios, work):
     press(app, "run-failed")
     work()
     app = fine(app.run())
-    assert app.header[0].value == "1 of 1 passed"
+    assert app.title[0].value == "1 of 1 passed"
     assert app.query_params["run"] != first
     assert "run-failed" not in {button.key for button in app.button}
     (box,) = [box for box in app.selectbox if box.label == "Compare with"]
@@ -254,7 +258,7 @@ def test_a_run_is_deleted_after_asking_once_more(scenarios, work, parts):
     assert len(runs.all()[0]) == 1
     app = press(press(app, "delete-run"), "delete-run-yes")
     assert runs.all()[0] == []
-    assert app.header[0].value == "Scenarios"
+    assert app.title[0].value == "Scenarios"
 
 
 def test_files_that_are_no_runs_are_named_and_an_address_that_names_none_is_said(scenarios, work, parts):

@@ -9,14 +9,16 @@ from hashed import HashedEmbeddings
 from langchain_core.messages import AIMessage, HumanMessage
 from mcp_server import tool
 from mcp_servers import program
-from pages import fine, press, texts
+from pages import fine, open_page, press, texts
 from streamlit.testing.v1 import AppTest
 
 from phireside.agents.assistant import knowledge_base
 from phireside.errors import KnowledgeError
+from phireside.retrieval.bases import create_base
 from phireside.settings import Settings
 from phireside.tools.mcp_approvals import Approvals
-from phireside.ui import erasing, settings_page
+from phireside.ui import attachments, erasing, settings_page
+from phireside.ui.knowledge_parts import desk
 
 MAIN = Path(settings_page.__file__).with_name("main.py")
 
@@ -26,7 +28,7 @@ def page_of(parts, menu):
     """`page_of()` opens the settings page."""
 
     def open_page(app: AppTest | None = None) -> AppTest:
-        return fine(menu(app or AppTest.from_file(MAIN, default_timeout=30), "settings"))
+        return fine(menu(app or AppTest.from_file(MAIN, default_timeout=60), "settings"))
 
     return open_page
 
@@ -70,6 +72,7 @@ def test_every_setting_stands_there_with_its_source_and_no_secret(page_of, parts
 
 def test_the_line_to_write_is_said(page_of):
     app = page_of()
+    assert "How to change a setting" in [expander.label for expander in app.main.expander]
     app = fine(app.selectbox(key="setting-name").set_value("engine.n_ctx").run())
     app = fine(app.text_input(key="setting-engine.n_ctx").set_value("2048").run())
     codes = [code.value for code in app.main.code]
@@ -140,7 +143,7 @@ def test_a_kind_is_erased_and_the_chat_page_opens_as_new(page, page_of, parts, t
     assert app.success[0].value == "Conversations: erased."
     assert (parts.store.whole.count(), len(parts.store.facts.list())) == (0, 1)
     app = fine(page())
-    assert app.header[0].value == "What shall we talk about?"
+    assert app.title[0].value == "What shall we talk about?"
 
 
 def test_everything_is_erased_and_a_chat_works_afterwards(page, page_of, parts, talked, until):
@@ -160,6 +163,26 @@ def test_a_base_that_is_open_is_closed_before_it_is_erased(page_of, parts, setti
     assert list(settings.bases_dir.iterdir()) == []
     with pytest.raises(KnowledgeError, match="closed"):
         base.documents()
+
+
+def test_nothing_of_an_erased_base_is_seen_in_a_new_one_of_its_name(page_of, parts, monkeypatch):
+    monkeypatch.setattr("phireside.agents.assistant.embeddings_named", lambda _: HashedEmbeddings())
+
+    def seen_with(text: str) -> str:
+        knowledge_base("mine", parts.settings, create=True).add_text(text)
+        desk().begin(parts.settings.bases_dir / "mine", f"Adding {text}", lambda _: "1 added").wait(20)
+        app = open_page("knowledge_page", base="mine")
+        fine(app.get("button_group")[0].set_value("Map").run())
+        return texts(app) + "".join(each.proto.body for each in app.get("html"))
+
+    assert "secret" in seen_with("A secret of yesterday.")
+    chat = parts.store.create("Chat").id
+    attachments.attach(desk(), parts.settings, chat, [("a.txt", b"A secret.")], "", lambda: None).work.wait(20)
+    erased(page_of(), "bases")
+    assert attachments.attached(chat) is None
+    create_base("mine", parts.settings.bases_dir)
+    assert "secret" not in texts(open_page("knowledge_page", base="mine"))
+    assert "secret" not in seen_with("A word of today.")
 
 
 def test_what_could_not_be_erased_is_said(page_of, parts, settings, monkeypatch):

@@ -1,9 +1,12 @@
 """What a page does with an answer that is being written: draws what changed, and lets go of it when its tab closes."""
 
+from types import SimpleNamespace
+
 import pytest
 from streamlit.runtime.scriptrunner import RerunData, RerunException, StopException
 
 from phireside.ui import streaming
+from phireside.ui.knowledge_work import LOADING
 
 
 class Place:
@@ -22,6 +25,27 @@ class Place:
 
     def empty(self) -> None:
         self._shown.append((self._number, ""))
+
+
+class Bar:
+    """In the place of an `st.progress`."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def progress(self, _share: float, text: str) -> None:
+        self.texts.append(text)
+
+
+@pytest.mark.parametrize(("step", "said"), [("a.txt", r"a\.txt …"), (LOADING, r"once …"), ("", "Reading 1 file …")])
+def test_what_is_done_with_files_ends_in_one_ellipsis(monkeypatch, step, said):
+    bar, waits = Bar(), [True, False]
+    work = SimpleNamespace(wait=lambda _: waits.pop(), step=step, title="Reading 1 file", done=0, total=1)
+    monkeypatch.setattr(streaming.st, "progress", lambda _: bar)
+    streaming.watch_files(SimpleNamespace(work=work))
+    (text,) = bar.texts
+    assert text.endswith(said)
+    assert text.count("…") == 1
 
 
 class Answer:
@@ -104,6 +128,14 @@ def test_answer_goes_on_while_another_page_shows_it(shown):
         assert not answer.stopped
     streaming._stop_if_alone(answer)
     assert answer.stopped
+
+
+@pytest.mark.parametrize(("state", "words"), [("loading", "Loading the model"), ("ready", "Reading")])
+def test_it_is_said_that_the_model_is_being_loaded(shown, monkeypatch, state, words):
+    there = SimpleNamespace(stats=SimpleNamespace(state=state))
+    monkeypatch.setattr(streaming, "loaded_models", lambda: [there])
+    streaming.watch(Answer("It"))
+    assert words in shown[0][1]
 
 
 def test_place_in_the_queue_is_shown_until_the_answer_begins(shown):

@@ -14,6 +14,7 @@ from phireside.chains.rag.answer import CITATION, Verdict
 from phireside.chains.rag.support import nearest
 from phireside.memory.schema import OURS
 
+FILES = "files"  # the kind of the step that names the files which came with a question
 _NO_PLACE = ("upload:", "text:")  # begin sources that say nothing to a person
 
 
@@ -35,10 +36,16 @@ class Passage(BaseModel):
         return self.title or self.source or "Passage"
 
     @property
+    def inside(self) -> str:
+        """Its place in the document, without the title that many headings begin with."""
+        rest = self.place.removeprefix(self.name)
+        return rest.lstrip(" >,") if rest[:2] in ("", " >", ", ") else self.place
+
+    @property
     def where(self) -> list[str]:
         """Where it stands: its place in the document, and the document's."""
         source = "" if self.source.startswith(_NO_PLACE) else self.source
-        return [each for each in (self.place, source) if each and each != self.name]
+        return [each for each in (self.inside, source) if each and each != self.name]
 
 
 class Said(BaseModel):
@@ -52,7 +59,7 @@ class Said(BaseModel):
     score: float | None = None
 
 
-class Kept(BaseModel):
+class AnswerRecord(BaseModel):
     """What is known of an answer.
 
     Attributes:
@@ -90,22 +97,34 @@ class Kept(BaseModel):
         return [claim for claim in self.claims if number in claim.cited and claim.verdict != "none"]
 
 
-def kept_with(message: BaseMessage) -> Kept:
+def record_of(message: BaseMessage) -> AnswerRecord:
     """What is kept with an answer."""
     ours = message.additional_kwargs.get(OURS)
     given = ours if isinstance(ours, dict) else {}
     try:
-        return Kept.model_validate(given)
+        return AnswerRecord.model_validate(given)
     except ValidationError as error:
         bad = {problem["loc"][0] for problem in error.errors(include_url=False)}
-        return Kept.model_validate({name: value for name, value in given.items() if name not in bad})
+        return AnswerRecord.model_validate({name: value for name, value in given.items() if name not in bad})
+
+
+def files_with(messages: Sequence[BaseMessage], position: int) -> list[str]:
+    """The names of the files that came with the question at a position: the answer to it has them."""
+    for message in messages[position + 1 :]:
+        if message.type == "human":
+            break
+        for step in record_of(message).steps:
+            names = step.get("names") if step.get("kind") == FILES else None
+            if isinstance(names, list):
+                return [str(name) for name in names]
+    return []
 
 
 def passages_of(steps: Sequence[Mapping[str, Any]]) -> tuple[Passage, ...]:
     """The passages that the last search among some steps found. Their numbers in the prompt are not known yet."""
     found = [step for step in steps if step.get("kind") == "found"]
     try:
-        return Kept.model_validate({"passages": found[-1].get("passages", [])}).passages if found else ()
+        return AnswerRecord.model_validate({"passages": found[-1].get("passages", [])}).passages if found else ()
     except ValidationError:
         return ()
 

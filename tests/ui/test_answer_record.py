@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
 
-from phireside.ui.kept import Kept, Passage, Said, kept_with, pieces
+from phireside.ui.answer_record import AnswerRecord, Passage, Said, pieces, record_of
 from phireside.ui.safe_text import with_citations
 
 KILN = "The kiln was built in 1884.\nIt burns oak and beech. Visitors may come on Sundays."
@@ -17,8 +17,22 @@ def answer(ours: object) -> AIMessage:
 
 def test_passages_are_found_by_their_numbers_and_only_those_that_are_cited():
     rows = [{"number": 2, "title": "B"}, {"number": 3, "title": "C"}]
-    kept = kept_with(answer({"passages": rows}))
-    assert {number: passage.name for number, passage in kept.cited("x [3] y [3][1] [2]").items()} == {3: "C", 2: "B"}
+    record = record_of(answer({"passages": rows}))
+    assert {number: passage.name for number, passage in record.cited("x [3] y [3][1] [2]").items()} == {3: "C", 2: "B"}
+
+
+@pytest.mark.parametrize(
+    ("place", "inside"),
+    [
+        ("", ""),
+        ("Rules", ""),
+        ("Rules > Keys, page 3", "Keys, page 3"),
+        ("Rules, page 3", "page 3"),
+        ("Ruleset", "Ruleset"),
+    ],
+)
+def test_the_place_of_a_passage_does_not_say_the_title_again(place, inside):
+    assert Passage(title="Rules", place=place).inside == inside
 
 
 def test_what_was_taken_back_cites_nothing():
@@ -26,21 +40,21 @@ def test_what_was_taken_back_cites_nothing():
         {"text": "Oak.", "cited": [1], "verdict": "supported", "score": 1},
         {"text": "Gold.", "cited": [1], "verdict": "none", "score": 0},
     ]
-    kept = kept_with(answer({"claims": claims}))
-    assert [claim.text for claim in kept.citing(1)] == ["Oak."]
-    assert [claim.text for claim in kept.withdrawn] == ["Gold."]
+    record = record_of(answer({"claims": claims}))
+    assert [claim.text for claim in record.citing(1)] == ["Oak."]
+    assert [claim.text for claim in record.withdrawn] == ["Gold."]
 
 
 @pytest.mark.parametrize(
     "ours", [None, "text", [1], {"steps": "x", "passages": {"a": 1}, "claims": [3]}, {"feedback": 9}]
 )
 def test_what_cannot_be_used_is_as_if_it_were_not_there(ours):
-    assert kept_with(answer(ours)) == Kept()
+    assert record_of(answer(ours)) == AnswerRecord()
 
 
 def test_one_bad_part_leaves_the_others():
-    kept = kept_with(answer({"steps": [{"kind": "thought"}], "claims": 7, "unknown": 1}))
-    assert kept == Kept(steps=({"kind": "thought"},))
+    record = record_of(answer({"steps": [{"kind": "thought"}], "claims": 7, "unknown": 1}))
+    assert record == AnswerRecord(steps=({"kind": "thought"},))
 
 
 def test_the_sentence_that_bears_a_claim_out_is_marked():
