@@ -21,8 +21,7 @@ chat: ## Open the chat in a browser (installs everything on the first call)
 test: ## All checks and tests, with a real model and a headless Chromium
 	@$(INSTALL) dev --browser $(WHEEL_OPTION)
 	@$(MAKE) --no-print-directory _check
-	@$(VENV)/bin/pytest -n auto --dist loadfile -m "not real and not browser and not slow"; first=$$?; \
-	$(VENV)/bin/pytest -m "(real or browser) and not slow" && exit $$first # llama.cpp wants all cores for itself
+	@$(VENV)/bin/pytest -n auto --dist loadfile -m "not slow"
 
 check: ## Format, lint, types and the table of allowed imports
 	@$(INSTALL) dev $(WHEEL_OPTION)

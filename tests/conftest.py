@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from phireside.settings import Settings
@@ -37,6 +38,8 @@ def pytest_configure() -> None:
     """Move home, caches and data to a folder of this run: no test finds, or touches, a person's models and chats."""
     for name in [name for name in os.environ if name.startswith(PERSONAL)]:
         del os.environ[name]
+    hypothesis.settings.register_profile("any load", deadline=None)  # 200 ms pass on a busy machine
+    hypothesis.settings.load_profile("any load")
     # A shell that starts this in the background lets it ignore Ctrl-C, and every child would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ |= {

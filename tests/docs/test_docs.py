@@ -1,5 +1,6 @@
 """The pages say what is so: links lead somewhere, code compiles, examples run, the table of settings is complete."""
 
+import os
 import re
 import subprocess
 import sys
@@ -77,8 +78,10 @@ def test_every_python_block_compiles(page: str, code: str) -> None:
 @pytest.mark.real
 @pytest.mark.parametrize(("page", "code"), python_blocks("runnable"))
 def test_every_example_marked_runnable_runs(page: str, code: str, tmp_path: Path, starter_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert done.returncode == 0, done.stderr
+    own = {**os.environ, "PHIRESIDE_DATA_DIR": str(tmp_path / "data")}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=own, check=False)
+    assert done.returncode == 0, f"{page}: {done.stderr}"
     assert done.stdout.strip()
 
 

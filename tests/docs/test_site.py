@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("phireside", "models", "memory", "retrieval", "chains", "tools", "agents")
+ROOMS = ("phireside", "models", "memory", "retrieval", "chains", "tools", "agents", "api")
 LOADS = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}
 
 

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +11,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from ports import free_port
 
 pytestmark = pytest.mark.real
-FREE_PORT = "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); print(s.getsockname()[1])"
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +24,9 @@ def service(root: Path, python: Path, tmp_path_factory: pytest.TempPathFactory) 
     (place / "handbook").mkdir()
     (place / "handbook" / "deposit.txt").write_text("The deposit is two monthly rents. It is paid back within 30 days.")
     (place / "handbook" / "whales.txt").write_text("Whales sing to each other over many miles.")
-    port = subprocess.run([sys.executable, "-c", FREE_PORT], capture_output=True, text=True, check=True).stdout.strip()
+    port = free_port()
     own = {"PHIRESIDE_MODEL": "starter", "PHIRESIDE_DATA_DIR": str(place / "data"), "HANDBOOK": str(place / "handbook")}
-    command = [python, "-m", "uvicorn", "--log-level", "warning", "--port", port, "fastapi_app:app"]
+    command = [python, "-m", "uvicorn", "--log-level", "warning", "--port", str(port), "fastapi_app:app"]
     with (place / "log").open("w") as log:
         server = subprocess.Popen(command, cwd=place, env={**os.environ, **own}, stdout=log, stderr=log)
     try:
@@ -36,7 +35,7 @@ def service(root: Path, python: Path, tmp_path_factory: pytest.TempPathFactory) 
             yield client
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(60)
     assert (place / "log").read_text() == ""
 
 

@@ -34,6 +34,15 @@ def grow(data: bytes) -> None:
         held.append(b"x" * 10_000_000)
 
 
+def swell(data: bytes, size: int) -> int:
+    """Take memory, and give it back."""
+    return len(bytearray(size))
+
+
+def complain(data: bytes) -> None:
+    raise ValueError("no such table")
+
+
 def recurse(data: bytes) -> None:
     recurse(data)
 

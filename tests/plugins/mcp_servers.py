@@ -30,7 +30,7 @@ def servers_file(folder: Path, **servers: dict[str, Any]) -> Path:
 
 def tools_of(path: Path, **options: Any) -> dict[str, BaseTool]:
     """The tools by name, all approved."""
-    return {tool.name: tool for tool in mcp_tools(path, **{"approve": lambda offer: True, "seconds": 10.0} | options)}
+    return {tool.name: tool for tool in mcp_tools(path, **{"approve": lambda offer: True, "seconds": 60.0} | options)}
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def left(mark: str) -> list[int]:
     return [each.pid for each in running if any(mark in part for part in each.info["cmdline"] or ())]
 
 
-def until(happens: Callable[[], bool], seconds: float = 20) -> bool:
+def until(happens: Callable[[], bool], seconds: float = 60) -> bool:
     """Whether something happens, sooner or later."""
     end = time.monotonic() + seconds
     while not happens():

@@ -13,7 +13,7 @@ def open_page(name: str, **address: str) -> AppTest:
         name: of its module in `phireside.ui`.
         address: the query parameters.
     """
-    app = AppTest.from_function(_page, default_timeout=20, kwargs={"name": name})
+    app = AppTest.from_function(_page, default_timeout=60, kwargs={"name": name})
     app.query_params |= address
     return fine(app.run())
 

@@ -32,7 +32,7 @@ class Scripted(BaseChatModel):
         for number, word in enumerate(self.words):
             while number == self.hold_at and not self.go.is_set():
                 await asyncio.sleep(0.002)
-            if isinstance(word, Exception):
+            if isinstance(word, BaseException):
                 raise word
             yield ChatGenerationChunk(message=AIMessageChunk(word))
         end = {"finish_reason": "stop", "model_name": "scripted"}

@@ -150,8 +150,8 @@ def test_a_crowd_on_a_random_model_gets_exactly_the_texts_of_one(
 def test_eight_threads_on_the_starter_get_the_texts_of_one(
     starter_path: Path, figure: Callable[[int, str], None]
 ) -> None:
-    outcome = measure(starter_path, [(8, 3)], words=12, flash_attn="auto")
-    figure(1, f"8 threads x 3, starter: {outcome}")
+    outcome = measure(starter_path, [(8, 2)], words=8, flash_attn="auto")
+    figure(1, f"8 threads x 2, starter: {outcome}")
     check(outcome)
 
 

@@ -42,7 +42,8 @@ def stop_while_reading(engine: Engine, chance: random.Random) -> tuple[float, in
     prompt = tuple(chance.randrange(300, 40_000) for _ in range(N_CTX - 1))
     answer = engine.complete(Request(prompt, GREEDY, max_tokens=1))
     wait_until(lambda: engine.stats().running)
-    time.sleep(chance.uniform(0, 0.3))
+    reached = chance.randrange(N_CTX - 3 * N_BATCH)
+    wait_until(lambda: engine.stats().cells_used >= reached)
     seconds, tokens = stop(engine, answer.cancel)
     assert list(answer) == []
     assert answer.usage

@@ -15,7 +15,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
-from phireside.chains.turns import Chat
+from phireside.chains.chat import Chat
 from phireside.errors import ContextOverflowError, GrammarError
 from phireside.memory import BufferMemory, ConversationStore
 from phireside.models import ChatGGUF, Engine
@@ -108,7 +108,8 @@ def test_the_person_is_told_how_many_messages_were_left_out(model: ChatGGUF, tmp
 def test_one_message_of_a_megabyte_is_refused_with_the_numbers_and_harms_nobody(
     model: ChatGGUF, figure: Callable[[int, str], None]
 ) -> None:
-    before = model.invoke([SYSTEM, HumanMessage("Name a colour.")]).text
+    for _ in range(2):  # from the second on the same tokens are evaluated in the same way
+        before = model.invoke([SYSTEM, HumanMessage("Name a colour.")]).text
     flood = HumanMessage("flood " * (1_000_000 // 6))
     tokens = model.get_num_tokens_from_messages([SYSTEM, flood])
     with pytest.raises(ContextOverflowError, match=str(tokens)):

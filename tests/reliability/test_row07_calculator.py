@@ -79,11 +79,11 @@ Figure = Callable[[int, str], None]
 
 
 def seconds_of(expression: str) -> float:
-    """How long the refusal takes; a value would be a fault."""
-    started = time.perf_counter()
+    """Processor time of the refusal; a value would be a fault."""
+    started = time.process_time()
     with pytest.raises(ToolError) as caught:
         calculator().invoke({"expression": expression})
-    taken = time.perf_counter() - started
+    taken = time.process_time() - started
     assert caught.value.hint
     assert len(str(caught.value)) < 300
     return taken
@@ -112,9 +112,9 @@ def test_the_largest_expressions_that_are_taken_end_within_a_second(figure: Figu
     ]
     slowest = 0.0
     for expression in allowed:
-        started = time.perf_counter()
+        started = time.process_time()
         assert calculator().invoke({"expression": expression})
-        slowest = max(slowest, time.perf_counter() - started)
+        slowest = max(slowest, time.process_time() - started)
     figure(7, f"{len(allowed)} largest allowed expressions, the slowest in {slowest:.3f} s")
     assert slowest < SECONDS
 

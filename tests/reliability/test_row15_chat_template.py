@@ -174,7 +174,7 @@ from phireside.errors import TemplateError
 from phireside.models import templates
 
 def attempt(source):
-    begun = time.monotonic()
+    begun = time.process_time()
     try:
         text = templates.ChatTemplate(source).render([{"role": "user", "content": "Why?"}])
         outcome = "text", text
@@ -182,7 +182,7 @@ def attempt(source):
         outcome = "refused", str(error)
     except BaseException as error:
         outcome = "escaped", repr(error)
-    seconds, memory = time.monotonic() - begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    seconds, memory = time.process_time() - begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return *outcome, seconds, memory
 
 limit, address_space = float(sys.argv[1]), int(sys.argv[2])
@@ -227,7 +227,7 @@ def check(sources: list[str], time_limit: float, tmp_path: Path, figure: Figure,
     for source, kind, text, seconds, memory in attempts(sources, time_limit, canary):
         longest, most = max(longest, seconds), max(most, memory)
         reached = kind == "text" and any(sign in text for sign in ("<class", "<built-in", "<module", "root:", "[1, "))
-        # Twice the limit: a template is compiled and rendered, each within it; and the machine may be busy.
+        # Twice the limit: a template is compiled and rendered, each within it.
         if kind in {"died", "escaped"} or reached or "MemoryError" in text or seconds > 2 * time_limit + 2:
             bad.append((source[:300], kind, text[:300], seconds))
     figure(
@@ -242,7 +242,7 @@ def check(sources: list[str], time_limit: float, tmp_path: Path, figure: Figure,
 
 def test_the_child_counts_what_dies_and_what_is_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The instrument itself: a hang and a hunger for memory inside it are seen."""
-    broken = CHILD.replace("    begun = time.monotonic()", "    exec(source.partition('{{')[0])\n    begun = 0", 1)
+    broken = CHILD.replace("    begun = time.process_time()", "    exec(source.partition('{{')[0])\n    begun = 0", 1)
     monkeypatch.setattr(sys.modules[__name__], "CHILD", broken)
     hang, hungry = "sum(range(10**12))", "bytes(3 * 1024**3)"
     kinds = [kind for _, kind, *_ in attempts([hang, hungry], -2.2, tmp_path)]  # 4 x limit + 10 = 1.2 s
@@ -256,7 +256,7 @@ def test_payloads_run_no_code(tmp_path: Path, figure: Figure) -> None:
 
 @pytest.mark.real
 def test_bombs_end_in_time_and_memory(tmp_path: Path, figure: Figure) -> None:
-    check(BOMBS, 0.3, tmp_path, figure, "bombs")
+    check(BOMBS, 0.15, tmp_path, figure, "bombs")
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from phireside.retrieval.fetch import CLOUD_HOST, fetch, is_public
 from phireside.tools import Limits, read_page
 
 Figure = Callable[[int, str], None]
-LIMITS = Limits(seconds=5)
+LIMITS = Limits(seconds=60)
 
 LOOPBACK = [
     "http://127.0.0.1:{port}/", "http://localhost:{port}/", "http://LOCALHOST:{port}/", "http://127.1:{port}/",
@@ -104,7 +104,7 @@ def test_redirects_are_checked_again(canary: Site, figure: Figure) -> None:
     codes = (301, 302, 303, 307, 308)
     routes = {path: (codes[int(path[1:]) % 5], {"Location": way}, b"") for path, way in targets.items()}
     with site(routes) as open_site:
-        limits = Limits(seconds=5, allow=open_site.allowed)
+        limits = Limits(seconds=60, allow=open_site.allowed)
         for path in routes:
             try:
                 fetch(open_site.url + path, limits, names())
@@ -123,7 +123,7 @@ def test_a_name_that_changes_its_address_is_looked_up_once(canary: Site, figure:
         pytest.skip("this system has no second loopback address")
     try:
         resolve = Names(rebind_invalid=[["127.0.0.2"], ["127.0.0.1"]])
-        answer = fetch(f"http://rebind.invalid:{canary.port}/", Limits(seconds=5, allow=open_site.allowed), resolve)
+        answer = fetch(f"http://rebind.invalid:{canary.port}/", Limits(seconds=60, allow=open_site.allowed), resolve)
     finally:
         second.__exit__(None, None, None)
     assert answer.status == 200
@@ -137,14 +137,14 @@ def test_a_redirect_to_the_same_name_is_looked_up_and_checked_again(canary: Site
     with site({"/": (302, {"Location": f"http://rebind.invalid:{canary.port}/"}, b"")}) as open_site:
         resolve = Names(rebind_invalid=[["127.0.0.1"]])
         with pytest.raises(ToolError, match=r"rebind\.invalid is at 127\.0\.0\.1, which is not a public address"):
-            fetch(f"http://rebind.invalid:{open_site.port}/", Limits(seconds=5, allow=open_site.allowed), resolve)
+            fetch(f"http://rebind.invalid:{open_site.port}/", Limits(seconds=60, allow=open_site.allowed), resolve)
     assert resolve.asked == ["rebind.invalid"] * 2
     assert canary.hits == []
 
 
 def test_an_allowed_address_opens_one_port_of_one_address(canary: Site) -> None:
     with site({"*": (200, HTML, b"hello")}) as open_site:
-        limits = Limits(seconds=5, allow=open_site.allowed)
+        limits = Limits(seconds=60, allow=open_site.allowed)
         assert fetch(open_site.url, limits).body == b"hello"
         assert reached(canary, ALL, limits) == 0
 
@@ -155,7 +155,7 @@ def test_nothing_in_the_environment_opens_anything(canary: Site, monkeypatch: py
     for name, value in (("NO_PROXY", "*"), ("LANGCHAIN_ENV", "local_test"), ("PHIRESIDE_ALLOW", "127.0.0.1")):
         monkeypatch.setenv(name, value)
     with site({"*": (200, HTML, b"hello")}) as open_site:
-        assert fetch(open_site.url, Limits(seconds=5, allow=open_site.allowed)).body == b"hello"
+        assert fetch(open_site.url, Limits(seconds=60, allow=open_site.allowed)).body == b"hello"
     assert reached(canary, ALL) == 0
 
 

@@ -34,6 +34,7 @@ from phireside.tools import ddgs as by_ddgs
 
 Figure = Callable[[int, str], None]
 SECONDS, BYTES = 1.5, 300_000
+PATIENCE = 60  # seconds, where something else is the limit
 
 
 def broken_off(visit: object) -> Iterator[bytes]:
@@ -109,9 +110,10 @@ def counted(connect: Callable[..., Any], received: list[int]) -> Callable[..., A
 def test_every_page_costs_bounded_seconds_and_bytes(net: Site, figure: Figure, monkeypatch: pytest.MonkeyPatch) -> None:
     received: list[int] = []
     monkeypatch.setattr("phireside.retrieval.fetch._Backend.connect_tcp", counted(_Backend.connect_tcp, received))
-    tool = read_page(Limits(SECONDS, BYTES, allow=net.allowed))
     longest = 0.0
     for path, (_, said) in HOSTILE.items():
+        seconds = SECONDS if "took longer" in said else PATIENCE
+        tool = read_page(Limits(seconds, BYTES, allow=net.allowed))
         start = time.monotonic()
         with pytest.raises(ToolError, match=said) as caught:
             tool.invoke({"address": net.url + path})
@@ -139,7 +141,7 @@ def test_a_bomb_takes_the_memory_of_the_limit_and_not_its_own(net: Site, figure:
 
 
 def test_a_wrong_charset_is_read_all_the_same(net: Site, figure: Figure) -> None:
-    tool = read_page(Limits(5, BYTES, allow=net.allowed))
+    tool = read_page(Limits(PATIENCE, BYTES, allow=net.allowed))
     assert "Title: A feu français\n" in tool.invoke({"address": net.url + "/wrong-charset"})
     assert "Title: A dîner\n" in tool.invoke({"address": net.url + "/no-charset"})
     figure(19, "2 of 2 pages with a wrong charset are read as meant")
@@ -156,7 +158,7 @@ def no_dns(host: str, port: int) -> Sequence[str]:
 
 @pytest.mark.parametrize("resolve", [never, no_dns, Names(), Names(page_invalid=[[]])])
 def test_without_names_the_tools_say_that_there_is_no_connection(resolve: Callable[..., Sequence[str]]) -> None:
-    limits = Limits(seconds=0.2)
+    limits = Limits(seconds=0.2 if resolve is never else PATIENCE)
     for call in (
         lambda: read_page(limits, resolve=resolve).invoke({"address": "http://page.invalid/"}),
         lambda: web_search(searxng("http://search.invalid", limits, resolve)).invoke({"query": "price"}),
@@ -169,7 +171,9 @@ def test_without_names_the_tools_say_that_there_is_no_connection(resolve: Callab
 def test_a_refused_connection_is_said(loopback: None) -> None:
     port = closed_port()
     with pytest.raises(ToolError, match=r"127\.0\.0\.1 cannot be read: .*refused"):
-        read_page(Limits(5, allow=frozenset({("127.0.0.1", port)}))).invoke({"address": f"http://127.0.0.1:{port}/"})
+        read_page(Limits(PATIENCE, allow=frozenset({("127.0.0.1", port)}))).invoke(
+            {"address": f"http://127.0.0.1:{port}/"}
+        )
 
 
 def test_search_offline_says_so(loopback: None) -> None:
@@ -202,7 +206,8 @@ def test_a_search_that_finds_nothing_invents_nothing(loopback: None, figure: Fig
     invented, longest = 0, 0.0
     for answer, said in SEARCHES.values():
         with site({"/search": answer}) as engine:
-            tool = web_search(searxng(engine.url, Limits(SECONDS, BYTES)))
+            seconds = SECONDS if "took longer" in said else PATIENCE
+            tool = web_search(searxng(engine.url, Limits(seconds, BYTES)))
             start = time.monotonic()
             try:
                 text = tool.invoke({"query": "kettle"})

@@ -50,7 +50,7 @@ def upload(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Uplo
     create_base("work", settings.bases_dir)
 
     def add(*files: tuple[str, bytes], view: str = "Add") -> str:
-        page = AppTest.from_function(knowledge, default_timeout=20)
+        page = AppTest.from_function(knowledge, default_timeout=60)
         page.query_params["base"] = "work"
         page.run().get("button_group")[0].set_value("Add").run()
         page.file_uploader[0].set_value([(name, data, "") for name, data in files]).run()

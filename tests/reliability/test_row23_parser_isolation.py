@@ -31,7 +31,7 @@ GOOD = {
     "a.docx": docx(),
     "a.epub": epub({"a.xhtml": PAGE, "b.xhtml": PAGE}),
 }
-LIMITS = LoadLimits(seconds=10, memory_bytes=400_000_000)
+LIMITS = LoadLimits(seconds=60, memory_bytes=400_000_000)
 
 
 @pytest.fixture

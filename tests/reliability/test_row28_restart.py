@@ -64,7 +64,7 @@ def hold(url, conversation, turns, during):
     if during == "compaction":
         model = held()
         ask(chat, conversation, f"What is {turns} + 1?", model)
-        assert model.waiting.wait(30)
+        assert model.waiting.wait(60)
     else:
         model = scripted("One ", "two.", hold_at=1)
         turn = chat.send(conversation, f"What is {turns} + 1?", model=model, system="Be kind.")

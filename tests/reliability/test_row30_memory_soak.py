@@ -82,7 +82,7 @@ for number in range(turns):
         seconds.clear()
 chat.close()
 store.close()
-deadline = time.monotonic() + 20
+deadline = time.monotonic() + 60
 while threading.active_count() > 1 and time.monotonic() < deadline:
     time.sleep(0.05)
 print([each.name for each in threading.enumerate()])

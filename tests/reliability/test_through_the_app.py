@@ -85,7 +85,7 @@ class App:
 
     def turn(self, chat: str, state: str) -> Turn:
         """The running turn of a chat, once it is in a state."""
-        end = time.monotonic() + 30
+        end = time.monotonic() + 60
         while True:
             turn = self.parts.chat.running(chat)
             if turn is not None and turn.state == state:

@@ -43,9 +43,13 @@ def test_what_the_store_does_not_have_is_told(store: PGVector) -> None:
         search(store, "grey fox", Search(threshold=0.5))
 
 
-def test_rag_chain_answers_from_it(store: PGVector) -> None:
+@pytest.mark.parametrize("own", [False, True])
+def test_rag_chain_answers_from_it(store: PGVector, own: bool) -> None:
     model = answers("The fox is grey [1].")
-    found = rag_chain(model, HybridRetriever(base=store, how=Search(k=2))).invoke("What colour is the grey fox?")
+    langchains = store.as_retriever(search_kwargs={"k": 2})
+    chain = rag_chain(model, HybridRetriever(base=store, how=Search(k=2)) if own else langchains)
+    chain.invoke("What colour is the red fox?")
+    found = chain.invoke("What colour is the grey fox?")
     assert found.known
     assert [passage.page_content for passage in found.passages] == ["grey fox", "red fox"]
     assert found.sentences[0].cited == (1,)

@@ -60,7 +60,7 @@ class App:
 
     def end(self) -> None:
         """As when a person ends it: what is to be kept is written."""
-        self._process.communicate(timeout=60)
+        self._process.communicate(timeout=120)
         assert self._process.returncode == 0
 
 
