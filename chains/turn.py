@@ -155,6 +155,7 @@ class Turn:
                 "seconds";
                 "thought", "action", "observation": "text", "tool", "arguments", "seconds", "cost", as
                 `phireside.agents.Step` has them, without those that are empty;
+                "files": "names" of what was dropped with the question;
                 "checking": the answer's sentences are compared with their passages.
 
         Raises:

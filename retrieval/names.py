@@ -38,6 +38,11 @@ def offered_bases(folder: Path) -> list[str]:
     return [name for name in base_names(folder) if not chat_of(name)]
 
 
+def chat_base(conversation_id: str) -> str:
+    """The name of the base that has the files of a conversation."""
+    return f"chat-{conversation_id}"
+
+
 def chat_of(name: str) -> str:
     """The id of the conversation whose files a base has; empty if it is no such base."""
     match = _OF_CHAT.fullmatch(name)

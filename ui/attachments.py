@@ -16,10 +16,10 @@ from phireside.memory import Conversation, ConversationStore
 from phireside.retrieval import KnowledgeBase, base_names
 from phireside.retrieval.bases import delete_base
 from phireside.retrieval.loading import label
+from phireside.retrieval.names import chat_base, chat_of
 from phireside.settings import Settings
 from phireside.ui.answer_record import FILES
 from phireside.ui.background import PATIENCE, Work
-from phireside.ui.choices import chat_base, chat_of
 from phireside.ui.knowledge_work import Desk, add_uploads
 
 Files = Sequence[tuple[str, bytes]]

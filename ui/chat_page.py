@@ -16,6 +16,7 @@ from phireside.models import load_chat_model
 from phireside.models.load import is_remote
 from phireside.retrieval import KINDS
 from phireside.retrieval.loading import label
+from phireside.retrieval.names import chat_base
 from phireside.tools.named import TOOLS
 from phireside.ui import attachments, composer, history
 from phireside.ui.answer_record import files_with
@@ -30,7 +31,7 @@ from phireside.ui.chat_messages import (
     show_failure,
     show_message,
 )
-from phireside.ui.choices import Choices, chat_base
+from phireside.ui.choices import Choices
 from phireside.ui.context import border
 from phireside.ui.knowledge_parts import desk
 from phireside.ui.messages import is_told, show_trouble

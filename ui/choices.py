@@ -3,7 +3,6 @@
 Kept in `Conversation.options`, so that a conversation goes on as it was left.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -12,8 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from phireside.memory import MEMORIES
 from phireside.models.sampling import CHAT_REPEAT_PENALTY, PRESETS, SOURCES_SAMPLING
 from phireside.tools.named import TOOLS
-
-_CHAT_BASE = re.compile(r"chat-([0-9a-f]{32})")  # not chat-notes, which a person may call a base of theirs
 
 
 class Choices(BaseModel):
@@ -74,14 +71,3 @@ def read_choices(options: Mapping[str, Any]) -> Choices:
     except ValidationError as error:
         bad = {problem["loc"][0] for problem in error.errors(include_url=False)}
         return Choices.model_validate({name: value for name, value in options.items() if name not in bad})
-
-
-def chat_base(conversation_id: str) -> str:
-    """The name of the base that has the files of a conversation."""
-    return f"chat-{conversation_id}"
-
-
-def chat_of(base: str) -> str:
-    """The id of the conversation whose files a base has; empty if it is no such base."""
-    match = _CHAT_BASE.fullmatch(base)
-    return match[1] if match else ""

@@ -14,9 +14,9 @@ from phireside.retrieval import base_names
 from phireside.retrieval.bases import create_base, delete_base
 from phireside.retrieval.embedder import Embedder
 from phireside.retrieval.listing import BaseInfo, base_info
+from phireside.retrieval.names import chat_of
 from phireside.ui import composer, history, knowledge_adding, knowledge_documents, knowledge_map, knowledge_search
 from phireside.ui.cards import show_cards
-from phireside.ui.choices import chat_of
 from phireside.ui.knowledge_parts import Place, count, desk, show_work, start
 from phireside.ui.knowledge_work import reindex
 from phireside.ui.messages import attempt, guarded, show_trouble

@@ -10,9 +10,10 @@ from phireside.errors import PhiresideError
 from phireside.memory import Conversation
 from phireside.retrieval import base_names
 from phireside.retrieval.listing import base_info
+from phireside.retrieval.names import chat_base, chat_of
 from phireside.settings import Settings
 from phireside.tools.named import TOOLS, unusable
-from phireside.ui.choices import Choices, chat_base, chat_of
+from phireside.ui.choices import Choices
 from phireside.ui.knowledge_parts import count
 from phireside.ui.safe_text import literal
 

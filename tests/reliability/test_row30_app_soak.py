@@ -22,9 +22,9 @@ from phireside.agents.assistant import Uses, answerer
 from phireside.chains import Chat
 from phireside.memory import ConversationStore
 from phireside.retrieval import base_names
+from phireside.retrieval.names import chat_base
 from phireside.settings import Settings
 from phireside.ui import attachments
-from phireside.ui.choices import chat_base
 from phireside.ui.knowledge_work import Desk
 
 assistant.embeddings_named = lambda _: HashedEmbeddings()

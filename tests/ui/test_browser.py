@@ -19,6 +19,10 @@ from playwright.sync_api import expect
 pytestmark = [pytest.mark.browser, pytest.mark.real]
 
 LONG = "Write a very long story about a lighthouse keeper, with many chapters."
+# What moved without the person having done anything: the parts of Web Vitals' "cumulative layout shift".
+SHIFTS = """() => { window.shifts = []; new PerformanceObserver(list => window.shifts.push(
+    ...list.getEntries().map(each => each.value))).observe({type: "layout-shift"}) }"""
+GOOD = 0.05  # half of what web.dev/articles/cls calls good
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +47,20 @@ def test_an_answer_streams_and_is_there_after_a_reload(app, tab, shoot):
     page.reload()
     assert answered(page) == text
     expect(page.get_by_label("Chat message from user")).to_contain_text("Name three colours")
+
+
+def test_nothing_jumps_while_an_answer_is_written(app, tab):
+    page = tab(app)
+    say(page, "Count to three.")
+    answered(page)
+    say(page, LONG)
+    expect(page.get_by_text("▍")).to_be_visible(timeout=WAIT)
+    page.evaluate(SHIFTS)
+    answered(page)
+    assert sum(page.evaluate("window.shifts")) < GOOD
+    page.evaluate("document.querySelector('[data-testid=stChatMessage]').style.marginTop = '300px'")
+    page.wait_for_timeout(1000)
+    assert sum(page.evaluate("window.shifts")) >= GOOD, "A jump would not have been seen."
 
 
 @pytest.mark.parametrize("how", ["button", "Escape"])

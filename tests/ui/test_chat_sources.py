@@ -18,10 +18,11 @@ from phireside.agents.assistant import Uses, close_bases, knowledge_base
 from phireside.chains import Turn
 from phireside.errors import KnowledgeError
 from phireside.retrieval import base_names
+from phireside.retrieval.names import chat_base
 from phireside.tools.named import TOOLS
 from phireside.ui import attachments
 from phireside.ui.background import StoppedError
-from phireside.ui.choices import Choices, chat_base, read_choices
+from phireside.ui.choices import Choices, read_choices
 from phireside.ui.steps import summary
 
 KILN = "The kiln was built in 1884. It burns oak and beech. Visitors may come on Sundays."
