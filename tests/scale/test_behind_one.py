@@ -1,0 +1,110 @@
+"""Several `phireside serve` behind one address: the API keeps nothing between requests, so any process may answer any.
+
+The balancer is the plainest there is: each connection goes to the next process that takes it.
+"""
+
+import os
+import re
+import socket
+import socketserver
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import cycle, islice
+from pathlib import Path
+from threading import Thread
+
+import httpx
+import pytest
+from openai import OpenAI
+
+SERVE = "import typer; from phireside.cli.serve import serve; typer.run(serve)"
+LONG = 90  # seconds
+
+pytestmark = pytest.mark.real
+
+
+@contextmanager
+def serving(model: Path, folder: Path) -> Iterator[tuple[int, "subprocess.Popen[str]"]]:
+    """The port of a `phireside serve`, and the process."""
+    command = [sys.executable, "-P", "-c", SERVE, "--port", "0", "--model", str(model)]
+    environment = os.environ | {"PHIRESIDE_DATA_DIR": str(folder)}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        try:
+            told = ""
+            while "API is at" not in told and (line := process.stderr.readline()):
+                told += line
+            found = re.search(r"http://127\.0\.0\.1:([0-9]+)", told)
+            assert found, told
+            yield int(found[1]), process
+        finally:
+            process.kill()
+
+
+@contextmanager
+def balanced(ports: list[int]) -> Iterator[str]:
+    """One address for all of them."""
+    turn = cycle(ports)
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            for port in islice(turn, len(ports)):
+                with suppress(OSError), socket.create_connection(("127.0.0.1", port)) as process:
+                    back = Thread(target=copy, args=(process, self.request))
+                    back.start()
+                    copy(self.request, process)
+                    back.join()
+                    return
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, args=(0.05,)).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def copy(source: socket.socket, target: socket.socket) -> None:
+    """What comes, until nothing more does."""
+    with suppress(OSError):
+        while data := source.recv(65_536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+
+
+def asked(address: str, *said: str) -> str:
+    """The streamed answer to what was said in turn, by a client and a connection of its own."""
+    roles = cycle(("user", "assistant"))
+    messages = [{"role": role, "content": text} for role, text in zip(roles, said, strict=False)]
+    with OpenAI(base_url=f"{address}/v1", api_key="none", timeout=LONG, max_retries=0) as client:
+        stream = client.chat.completions.create(model="chat", messages=messages, max_tokens=8, stream=True)  # type: ignore[call-overload]
+        return "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
+
+
+def answers_of(port: int, count: int) -> int:
+    """How many chat requests a process has counted, as soon as they are so many: it counts when all is sent."""
+    limit = time.monotonic() + LONG
+    while True:
+        text = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=LONG).text
+        found = re.findall(r"phireside_requests_total{.*chat/completions.*} ([\d.]+)", text)
+        if (counted := sum(int(float(each)) for each in found)) >= count or time.monotonic() > limit:
+            return counted
+        time.sleep(0.05)
+
+
+def test_a_chat_goes_on_at_whichever_process_and_when_one_is_killed(tiny_chatml: Path, tmp_path: Path) -> None:
+    with (
+        serving(tiny_chatml, tmp_path) as (first, process),
+        serving(tiny_chatml, tmp_path) as (second, _),
+        balanced([first, second]) as address,
+    ):
+        said = ["Hello!"]
+        for number in range(4):
+            said += [asked(address, *said), f"And {number}?"]
+        assert all(said)
+        assert [answers_of(each, 2) for each in (first, second)] == [2, 2]
+        process.kill()
+        process.wait(LONG)
+        assert all(asked(address, *said) for _ in range(2))
+        assert answers_of(second, 4) == 4
