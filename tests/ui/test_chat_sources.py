@@ -17,8 +17,7 @@ from streamlit.testing.v1 import AppTest
 from phireside.agents.assistant import Uses, close_bases, knowledge_base
 from phireside.chains import Turn
 from phireside.errors import KnowledgeError
-from phireside.retrieval import base_names
-from phireside.retrieval.names import chat_base
+from phireside.retrieval.names import base_names, chat_base
 from phireside.tools.named import TOOLS
 from phireside.ui import attachments
 from phireside.ui.background import StoppedError
