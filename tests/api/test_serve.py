@@ -1,17 +1,14 @@
 """`phireside serve`: whom it lets in, what it says when it cannot, and that it ends in order."""
 
-import os
-import re
 import signal
 import socket
-import subprocess
-import sys
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+from serving import serving
 from typer.testing import CliRunner, Result
 
 from phireside.cli import serve as command
@@ -97,21 +94,10 @@ def test_a_port_that_is_taken_is_said(served: list[Any]) -> None:
 @pytest.mark.real
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_it_serves_and_ends_in_order(tmp_path: Path, number: signal.Signals) -> None:
-    script = "import typer; from phireside.cli.serve import serve; typer.run(serve)"
-    arguments = [sys.executable, "-P", "-c", script, "--port", "0", "--model", "starter"]
-    environment = os.environ | {"PHIRESIDE_DATA_DIR": str(tmp_path)}
-    with subprocess.Popen(arguments, env=environment, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+    with serving("starter", tmp_path) as (address, process):
+        with urllib.request.urlopen(f"{address}/health", timeout=LONG) as response:  # noqa: S310
+            assert b'"status":"ok"' in response.read()
+        process.send_signal(number)
+        assert process.wait(LONG) == 0
         assert process.stderr
-        try:
-            told = ""
-            while "API is at" not in told and (line := process.stderr.readline()):
-                told += line
-            found = re.search(r"http://127\.0\.0\.1:[0-9]+", told)
-            assert found, told
-            with urllib.request.urlopen(f"{found[0]}/health", timeout=LONG) as response:  # noqa: S310
-                assert b'"status":"ok"' in response.read()
-            process.send_signal(number)
-            assert process.wait(LONG) == 0
-            assert "Traceback" not in process.stderr.read()
-        finally:
-            process.kill()
+        assert "Traceback" not in process.stderr.read()

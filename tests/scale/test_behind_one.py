@@ -3,12 +3,9 @@
 The balancer is the plainest there is: each connection goes to the next process that takes it.
 """
 
-import os
 import re
 import socket
 import socketserver
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,39 +16,21 @@ from threading import Thread
 import httpx
 import pytest
 from openai import OpenAI
+from serving import serving
 
-SERVE = "import typer; from phireside.cli.serve import serve; typer.run(serve)"
 LONG = 90  # seconds
 
 pytestmark = pytest.mark.real
 
 
 @contextmanager
-def serving(model: Path, folder: Path) -> Iterator[tuple[int, "subprocess.Popen[str]"]]:
-    """The port of a `phireside serve`, and the process."""
-    command = [sys.executable, "-P", "-c", SERVE, "--port", "0", "--model", str(model)]
-    environment = os.environ | {"PHIRESIDE_DATA_DIR": str(folder)}
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr
-        try:
-            told = ""
-            while "API is at" not in told and (line := process.stderr.readline()):
-                told += line
-            found = re.search(r"http://127\.0\.0\.1:([0-9]+)", told)
-            assert found, told
-            yield int(found[1]), process
-        finally:
-            process.kill()
-
-
-@contextmanager
-def balanced(ports: list[int]) -> Iterator[str]:
+def balanced(addresses: list[str]) -> Iterator[str]:
     """One address for all of them."""
-    turn = cycle(ports)
+    turn = cycle(int(address.rpartition(":")[2]) for address in addresses)
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
-            for port in islice(turn, len(ports)):
+            for port in islice(turn, len(addresses)):
                 with suppress(OSError), socket.create_connection(("127.0.0.1", port)) as process:
                     back = Thread(target=copy, args=(process, self.request))
                     back.start()
@@ -82,11 +61,11 @@ def asked(address: str, *said: str) -> str:
         return "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
 
 
-def answers_of(port: int, count: int) -> int:
+def answers_of(address: str, count: int) -> int:
     """How many chat requests a process has counted, as soon as they are so many: it counts when all is sent."""
     limit = time.monotonic() + LONG
     while True:
-        text = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=LONG).text
+        text = httpx.get(f"{address}/metrics", timeout=LONG).text
         found = re.findall(r"phireside_requests_total{.*chat/completions.*} ([\d.]+)", text)
         if (counted := sum(int(float(each)) for each in found)) >= count or time.monotonic() > limit:
             return counted
