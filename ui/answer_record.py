@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from phireside.chains.rag.answer import CITATION, Verdict
 from phireside.chains.rag.support import nearest
 from phireside.memory.schema import OURS
+from phireside.retrieval.names import shown_source
 
 FILES = "files"  # the kind of the step that names the files which came with a question
-_NO_PLACE = ("upload:", "text:")  # begin sources that say nothing to a person
 
 
 class Passage(BaseModel):
@@ -44,7 +44,7 @@ class Passage(BaseModel):
     @property
     def where(self) -> list[str]:
         """Where it stands: its place in the document, and the document's."""
-        source = "" if self.source.startswith(_NO_PLACE) else self.source
+        source = shown_source({"source": self.source, "title": self.title})
         return [each for each in (self.inside, source) if each and each != self.name]
 
 
