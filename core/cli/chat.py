@@ -106,6 +106,9 @@ class _Session:
         try:
             _show(turn)
         finally:
+            turn.stop()  # a second Ctrl-C: what is written is saved first
+            while not turn.wait(1):
+                pass
             if turn.answer:
                 self._unanswered = None
             elif not self._chat.store.messages(self._id):

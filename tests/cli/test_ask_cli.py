@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -296,6 +297,8 @@ def test_ctrl_c_stops_the_answer_and_prints_what_there_is(tiny_chatml: Path, tmp
 
 def test_ctrl_c_as_json(use: Use) -> None:
     def interrupted(_: Any) -> str:
+        while signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # it answers before anybody listens
+            time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
         return "word " * 1000
 

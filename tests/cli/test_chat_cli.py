@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from answers import answers
 from typer.testing import CliRunner, Result
 
 from phireside.cli import app
+from phireside.cli.answer import Page
 from phireside.cli.output import plain
 from phireside.memory import ConversationStore
 
@@ -179,6 +181,19 @@ def test_text_of_every_script_is_shown_as_it_is(text: str) -> None:
 @pytest.mark.parametrize("char", ["\x1b", "\r", "\x07", "\x08", "\x9b", "\u202e", "\u2066", "\x00", "\ud800", "\u2028"])
 def test_what_could_steer_the_terminal_is_not(char: str) -> None:
     assert plain(f"a{char}b") == "a\N{REPLACEMENT CHARACTER}b"
+
+
+def test_a_second_ctrl_c_keeps_what_was_written(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(page: Page, whole: str) -> None:
+        raise KeyboardInterrupt
+
+    model = answers("word " * 500, pause=0.02)
+    monkeypatch.setattr("phireside.models.load_chat_model", lambda *_, **__: model)
+    monkeypatch.setattr(Page, "show", interrupted)
+    assert run("-m", "openai:fake", typed="Say something.\n").exit_code == 130
+    [[asked, (kind, answer)]] = conversations(data)
+    assert (asked, kind) == (("human", "Say something."), "ai")
+    assert answer.startswith("word")
 
 
 # ---- as a program of its own ----
