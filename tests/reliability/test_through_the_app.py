@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -22,7 +23,9 @@ from acting import acting, call, calls
 from answers import answers
 from chatting import bubbles, chat_id, say, texts
 from hashed import HashedEmbeddings
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, ToolMessage
+from mcp_server import FAULTS
+from mcp_servers import left, program, until
 from scripted import scripted
 from streamlit.components.v2.component_manager import BidiComponentManager
 from streamlit.runtime import Runtime
@@ -36,6 +39,7 @@ from websites import Site, site
 from phireside.agents.assistant import close_bases, knowledge_base
 from phireside.chains import Turn
 from phireside.settings import Settings
+from phireside.tools import mcp_tools
 from phireside.ui.services import Services, close_services, services
 
 Figure = Callable[[int, str], None]
@@ -303,16 +307,16 @@ def test_row_6_a_runaway_agent_ends_in_its_bubble(app: App, figure: Figure) -> N
     figure(6, f"in a chat: {len(models)} of {len(models)} runaway agents ended with a text that was kept")
 
 
-def allowed(app: App, people: ThreadPoolExecutor, text: str, *, word: str) -> tuple[AppTest, list[str], str]:
-    """A turn of which the person allows, or refuses, every call: the page, the tools asked about, the chat."""
-    chat = app.chat(tools=["web_search", "read_page"])
+def allowed(app: App, people: ThreadPoolExecutor, text: str, *tools: str) -> tuple[AppTest, list[str], str]:
+    """A turn of which the person allows every call: the page, the tools asked about, the chat."""
+    chat = app.chat(tools=list(tools))
     asking, asked, seen = people.submit(app.ask, chat, text), list[str](), None
     while not asking.done():
         turn = app.parts.chat.running(chat)
         if turn is not None and (waiting := turn.approval) and waiting is not seen:
             seen = waiting
             asked += [each["tool"] for each in waiting]
-            turn.decide([{"type": word}] * len(waiting), of=waiting)
+            turn.decide([{"type": "approve"}] * len(waiting), of=waiting)
         time.sleep(0.01)
     return asking.result(60), asked, chat
 
@@ -336,11 +340,32 @@ def test_row_18_a_page_of_this_machine_is_not_read_even_if_a_person_allows_it(
     wants += [("read_page", {"address": address}) for address in ("file:///etc/passwd", "http://169.254.169.254/")]
     script = iter([calls(*wants), AIMessage("Nothing could be read.")])
     app.model = acting(lambda _: next(script))
-    page, asked, _ = allowed(app, people, "Read them", word="approve")
+    page, asked, _ = allowed(app, people, "Read them", "read_page")
     assert "Nothing could be read." in whole(page)
     figure(18, f"in a chat, allowed by the person: {len(web.hits)} of {len(asked)} addresses reached this machine")
     assert len(asked) == len(wants)
     assert web.hits == []
+
+
+def test_row_16_a_server_that_fails_spoils_its_own_call(
+    app: App, people: ThreadPoolExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figure: Figure
+) -> None:
+    file, kept = app.parts.settings.mcp_file, app.parts.settings.mcp_approvals
+    file.write_text(json.dumps({"mcpServers": {"it": program("--mark", tmp_path)}}))
+    mcp_tools(file, approvals=kept, approve=lambda _: True)
+    monkeypatch.setattr("phireside.tools.mcp_tools", partial(mcp_tools, seconds=10.0))
+    wants = [*((f"it_{fault}", {}) for fault in FAULTS), ("it_echo", {"n": 7})]
+    script = iter([calls(*wants), AIMessage("One of them works.")])
+    app.model = acting(lambda _: next(script))
+    page, asked, chat = allowed(app, people, "Try them all", "mcp_tools")
+    assert "One of them works." in whole(page)
+    assert len(asked) == len(wants)
+    results = {each.name: each for each in app.parts.store.messages(chat) if isinstance(each, ToolMessage)}
+    well = [name for name in results if results[name].status == "success"]
+    assert well == ["it_echo"]
+    assert '{"n": 7}' in results["it_echo"].text
+    assert until(lambda: not left(str(tmp_path)))
+    figure(16, f"in a chat: {len(results) - 1} of {len(FAULTS)} faults told as errors, the call beside them answered")
 
 
 def test_row_25_a_dropped_file_that_gives_orders_does_nothing_that_a_person_refuses(
