@@ -1,55 +1,19 @@
-"""Several `phireside serve` behind one address: the API keeps nothing between requests, so any process may answer any.
-
-The balancer is the plainest there is: each connection goes to the next process that takes it.
-"""
+"""Several `phireside serve` behind one address: any may answer any request, as the API keeps nothing between two."""
 
 import re
-import socket
-import socketserver
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from itertools import cycle, islice
+from itertools import cycle
 from pathlib import Path
-from threading import Thread
 
 import httpx
 import pytest
+from balancing import balanced
 from openai import OpenAI
 from serving import serving
 
 LONG = 90  # seconds
 
 pytestmark = pytest.mark.real
-
-
-@contextmanager
-def balanced(addresses: list[str]) -> Iterator[str]:
-    """One address for all of them."""
-    turn = cycle(int(address.rpartition(":")[2]) for address in addresses)
-
-    class Handler(socketserver.BaseRequestHandler):
-        def handle(self) -> None:
-            for port in islice(turn, len(addresses)):
-                with suppress(OSError), socket.create_connection(("127.0.0.1", port)) as process:
-                    back = Thread(target=copy, args=(process, self.request))
-                    back.start()
-                    copy(self.request, process)
-                    back.join()
-                    return
-
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
-        Thread(target=server.serve_forever, args=(0.05,)).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-
-
-def copy(source: socket.socket, target: socket.socket) -> None:
-    """What comes, until nothing more does."""
-    with suppress(OSError):
-        while data := source.recv(65_536):
-            target.sendall(data)
-        target.shutdown(socket.SHUT_WR)
 
 
 def asked(address: str, *said: str) -> str:
