@@ -14,9 +14,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import import_module
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import streamlit
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
@@ -93,6 +94,33 @@ class SafeHeaders:
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
 
 
+class OwnOrigin:
+    """ASGI middleware that turns away WebSockets which pages of other sites open.
+
+    Streamlit does so, too, but asks a server of others for this machine's address before.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the handshake on if a page of ours begins it, or a program, which names no page."""
+        if scope["type"] == "websocket" and not _is_own(Headers(scope=scope)):
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        await self._app(scope, receive, send)
+
+
+def _is_own(headers: Headers) -> bool:
+    origin = headers.get("origin")
+    try:
+        page = urlsplit(origin or "")
+        names = streamlit.get_option("server.allowedHosts") or ()
+        return origin is None or page.netloc == headers.get("host") or page.hostname in names
+    except ValueError:  # no address
+        return False
+
+
 _SHORTEST_KEY = 16  # characters, as for `phireside serve` where others than this machine can try
 
 
@@ -129,7 +157,7 @@ def api_routes(key: str) -> list[BaseRoute]:
 app = App(
     Path(__file__).with_name("main.py"),
     lifespan=lifespan,
-    middleware=[Middleware(SafeHeaders)],
+    middleware=[Middleware(SafeHeaders), Middleware(OwnOrigin)],
     routes=[
         *api_routes(os.environ.get("PHIRESIDE_API_KEY", "")),
         *(Route(f"/{name}", page) for name in PAGES),

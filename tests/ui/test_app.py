@@ -1,0 +1,73 @@
+"""What lies before Streamlit: pages of other sites open no WebSocket, and make the app ask nobody."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import streamlit
+from browsing import app_process
+from starlette.types import Message
+from websites import Site, site
+
+from phireside.ui.app import OwnOrigin
+
+HANDSHAKE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+}
+
+
+@pytest.mark.parametrize(
+    ("origin", "passed"),
+    [
+        (None, True),
+        ("http://127.0.0.1:8501", True),
+        ("https://chat.example.org", True),
+        ("http://localhost:3000", False),
+        ("http://127.0.0.1:8502", False),
+        ("https://chat.example.org.bad.example", False),
+        ("http://bad.example", False),
+        ("null", False),
+        ("http://[", False),
+        ("", False),
+    ],
+)
+async def test_only_our_own_pages_and_programs_open_websockets(
+    origin: str | None, passed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    came, sent = list[Any](), list[Message]()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        came.append(scope)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    monkeypatch.setattr(streamlit, "get_option", lambda _: ["chat.example.org"])
+    headers = [(b"host", b"127.0.0.1:8501"), *([(b"origin", origin.encode())] if origin is not None else [])]
+    await OwnOrigin(app)({"type": "websocket", "headers": headers}, None, send)  # type: ignore[arg-type]
+    assert (bool(came), [each["type"] for each in sent]) == (passed, [] if passed else ["websocket.close"])
+    await OwnOrigin(app)({"type": "http", "headers": headers}, None, send)  # type: ignore[arg-type]
+    assert came[-1]["type"] == "http"
+
+
+@pytest.fixture
+def outside(loopback: None) -> Iterator[Site]:
+    """Where all goes that the app would ask the world."""
+    with site({"*": (200, {}, b"127.0.0.1")}) as found:
+        yield found
+
+
+@pytest.mark.real
+def test_a_page_of_another_site_makes_the_app_ask_nobody(outside: Site, tmp_path: Path) -> None:
+    proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), outside.url)
+    with app_process(tmp_path, **proxies, NO_PROXY="", no_proxy="") as address:
+        origins = {"http://bad.example": 403, address: 101, address.replace("127.0.0.1", "localhost"): 101}
+        for origin, status in origins.items():
+            with httpx.stream("GET", f"{address}/_stcore/stream", headers=HANDSHAKE | {"Origin": origin}) as answer:
+                assert answer.status_code == status, origin
+    assert outside.hits == []
