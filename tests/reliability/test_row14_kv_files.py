@@ -98,8 +98,8 @@ def write(folder, first):
 for line in sys.stdin:
     child = os.fork()
     if not child:
+        os.write(1, b"child %d\\n" % os.getpid())
         write(Path(sys.argv[1]), int(line))
-    os.write(1, b"child %d\\n" % child)
     os.waitpid(child, 0)
     os.write(1, b"gone\\n")
 """
