@@ -36,7 +36,7 @@ from phireside.settings import EngineSettings
 
 log = logging.getLogger(__name__)
 
-GATHER_S = 0.002  # after silence: requests that come together are read in one batch, and not the first one alone;
+GATHER_S = 0.005  # after silence: requests that come together are read in one batch, and not the first one alone;
 # only if the last ones came together, too: else this is a person, who would wait for nobody
 SAVE_AFTER_S = 60.0  # of silence: a state may have hundreds of megabytes, so it is not written after every answer
 
@@ -333,12 +333,11 @@ class Engine:
             self._idle_since = self._idle_since or time.monotonic()
         try:
             arrival = self._inbox.get(block=wait, timeout=self._patience())
-            if wait and self._crowded:
-                time.sleep(GATHER_S)
-            self._crowded = self._crowded and not wait
+            gathering, self._crowded = wait and self._crowded, self._crowded and not wait
             while True:
                 self._sort_in(arrival)
-                arrival = self._inbox.get_nowait()
+                gathering = gathering and len(self._waiting) < self.settings.n_sequences
+                arrival = self._inbox.get(block=gathering, timeout=GATHER_S)
         except queue.Empty:
             self._waiting.sort(key=lambda job: job.request.priority)  # stable: within one, first come first served
         if wait and not (self._waiting or self._load_calls):

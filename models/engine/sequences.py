@@ -106,7 +106,7 @@ class SequencePool:
         # conversation, which only began with the same question, that would be all the rest.
         again = donor is not None and donor.keep in ("", keep) and donor.tokens[: len(prompt)] == prompt
         spent = again or (donor is not None and length == len(donor.tokens))
-        target = self._target(donor, spent=spent)
+        target = self._target(donor, length, spent=spent)
         if target is not donor:
             self._give_up(target)
             if donor and length:
@@ -188,12 +188,22 @@ class SequencePool:
                 best, longest = sequence, length
         return best, longest
 
-    def _target(self, donor: Sequence | None, *, spent: bool) -> Sequence:
-        """Where the request will run: in the donor itself if it is spent; else an empty sequence, or the oldest."""
+    def _target(self, donor: Sequence | None, length: int, *, spent: bool) -> Sequence:
+        """Where the request will run: in the donor itself if it is spent; else an empty sequence, or the oldest.
+
+        Also in a donor that is nobody's conversation, if it loses no more than the oldest would: of many requests that
+        are made alike, each finds its own then, and not what the one before it has just given up.
+        """
         idle = [s for s in self.all if not s.reserved]
-        if donor in idle and donor and spent:
-            return donor
-        return min(idle, key=lambda s: (bool(s.tokens), s.last_used))
+        oldest = min(idle, key=lambda s: (bool(s.tokens), s.last_used))
+        if donor is None or donor not in idle:
+            return oldest
+        alike = not donor.keep and len(donor.tokens) - length <= self._own(oldest)
+        return donor if spent or alike else oldest
+
+    def _own(self, sequence: Sequence) -> int:
+        """Tokens that no other sequence holds."""
+        return len(set(sequence.cells) - _union(s for s in self.all if s is not sequence))
 
     def _give_up(self, sequence: Sequence) -> None:
         if sequence.keep:

@@ -17,6 +17,7 @@ from engine_tools import GREEDY, NEAR, SMALL, Judge, ask, is_idle, wait_until
 
 from phireside.errors import ContextOverflowError, EngineClosedError, ModelDamagedError, ModelLoadError
 from phireside.models.engine import Ended, Engine, Event, Request, Sampling, Text
+from phireside.models.engine.engine import GATHER_S
 from phireside.models.engine.sampler import LOOK_BACK
 from phireside.settings import EngineSettings
 
@@ -423,14 +424,20 @@ def make_prompt() -> Callable[[int], list[int]]:
 def test_nobody_waits_for_others_unless_they_came_together_lately(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slept: list[float] = []
-    clock = SimpleNamespace(sleep=slept.append, monotonic=time.monotonic)
-    monkeypatch.setattr("phireside.models.engine.engine.time", clock)
+    waited: list[float] = []
+    get = engine._inbox.get
+
+    def watched(block: bool = True, timeout: float | None = None) -> Any:
+        if block and timeout == GATHER_S:
+            waited.append(timeout)
+        return get(block, timeout)
+
+    monkeypatch.setattr(engine, "_inbox", SimpleNamespace(get=watched, put=engine._inbox.put))
 
     def asked() -> int:
         wait_until(lambda: is_idle(engine))
         ask(engine, PROMPT, max_tokens=2)
-        return len(slept)
+        return len(waited)
 
     assert (asked(), asked()) == (0, 0)
     for answer in engine.fork(Request(PROMPT, GREEDY, max_tokens=4), 2):

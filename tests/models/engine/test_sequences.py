@@ -199,6 +199,31 @@ def test_the_same_prompt_again_takes_the_place_of_its_first_answer(cache: FakeCa
     assert first.tokens == [1, 2, 3]
 
 
+def test_requests_that_are_made_alike_find_each_its_own(cache: FakeCache) -> None:
+    pool = SequencePool(cache, 2, 100)
+    baker, clerk = [1, 1, 7, 7, 7], [1, 1, 8, 8, 8]
+    parked = [run(pool, cache, [*each, 5, 5], 10)[0] for each in (baker, clerk)]
+    for sequence in parked:
+        pool.park(sequence)
+    again = [run(pool, cache, [*each, 6, 6], 10) for each in (clerk, baker)]
+    assert again == [(parked[1], 5), (parked[0], 5)]
+
+
+@pytest.mark.parametrize(("tail", "keep"), [([7] * 20, ""), ([7] * 4, "a conversation")])
+def test_one_that_would_lose_more_than_the_oldest_or_is_a_conversation_stays(
+    cache: FakeCache, tail: list[int], keep: str
+) -> None:
+    pool = SequencePool(cache, 2, 100)
+    oldest, _ = run(pool, cache, [2] * 10, 10)
+    chat, _ = run(pool, cache, [1, 1, 1, *tail], 30)
+    chat.keep = keep
+    pool.park(oldest)
+    pool.park(chat)
+    assert run(pool, cache, [1, 1, 1, 9], 10) == (oldest, 3)
+    assert pool.parked == [chat]
+    assert chat.tokens == [1, 1, 1, *tail]
+
+
 def test_the_least_recently_used_one_is_evicted_first(cache: FakeCache) -> None:
     pool = SequencePool(cache, 4, 30)
     old, _ = run(pool, cache, [1] * 10, 10)
