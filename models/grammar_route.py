@@ -5,7 +5,9 @@ text may end, and by cutting out what the walk did not need; so one may be misse
 requests, or of limits beyond the number of tokens it is given.
 """
 
+import json
 import random
+import re
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 # Single bytes in the order in which they are likely to close something; whatever opens something comes last.
 _FIRST, _LAST = b"\"}])'\n>01 ,.;:", b"-\\<([{"
 _BYTES = [*_FIRST, *(byte for byte in range(256) if byte not in _FIRST + _LAST), *_LAST]
+_ESCAPED = re.compile(r"(?:\\u[0-9a-f]{4})+")
 _ANY = 16  # allowed tokens that are considered where the vocabulary has none of a single byte
 _CUTS = 60  # attempts to shorten a walk
 _WALKS = 12
@@ -48,8 +51,9 @@ class Table:
         return list(dict.fromkeys([*route[:1], *(t for t in begins if t is not None), *self.bytes_of[: len(_FIRST)]]))
 
     def named(self, text: str) -> frozenset[int]:
-        """The bytes of a text, as tokens."""
-        found = (self.by_text.get(bytes([byte])) for byte in set(text.encode("utf-8", "replace")))
+        """The bytes of a text, as tokens; of a character that JSON escapes, its own bytes."""
+        plain = _ESCAPED.sub(lambda escaped: str(json.loads(f'"{escaped[0]}"')), text)
+        found = (self.by_text.get(bytes([byte])) for byte in set(plain.encode("utf-8", "replace")))
         return frozenset(token for token in found if token is not None)
 
     def candidates(self, mask: bytes) -> list[int]:
@@ -103,19 +107,39 @@ def find_route(
         limit: most tokens of the route.
         steps: most steps of one walk; all together have twelve times as many.
         hints: single bytes, as tokens, that the grammar names: of all that `[^a]+x` allows, x ends it.
-        patience: seconds of this thread on the CPU for all of it, in a grammar whose masks are slow. By a clock on the
-            wall a busy machine would give up earlier, and a text depend on the load.
+        patience: see `_Patience`.
     """
-    until, most = time.thread_time() + patience, min(steps, 4 * limit + 64)
+    clock, most = _Patience(patience), min(steps, 4 * limit + 64)
     taken, left = Counter[tuple[bytes, int]](), _WALKS * steps
     for longest in (*(short for short in _SHORT if short < most), most):
         for number in range(_WALKS):
             dice = random.Random(number) if number % 2 else None  # noqa: S311 (a test must find the same again)
             walk = _Walk(parser, table, hints, taken if number else Counter(), dice)
-            if walk.goes(min(longest, left), until, bored=number > 0) and len(route := walk.route()) <= limit:
+            if walk.goes(min(longest, left), clock, bored=number > 0) and len(route := walk.route()) <= limit:
                 return route
             left -= len(walk.steps)
     return None
+
+
+class _Patience:
+    """How long a search may take in a grammar whose masks are slow.
+
+    What is written should not depend on what else the machine does. So this thread's own time counts, and its longest
+    step does not: a garbage collection of Python's may fall into it, and take longer than all the others.
+
+    Args:
+        seconds: of this thread on the CPU.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._left, self._longest, self._last = seconds, 0.0, time.thread_time()
+
+    def ends(self) -> bool:
+        """Whether it is over. To be asked once in each step."""
+        before, self._last = self._last, time.thread_time()
+        shorter, self._longest = sorted((self._last - before, self._longest))
+        self._left -= shorter
+        return self._left < 0
 
 
 class _Walk:
@@ -138,11 +162,11 @@ class _Walk:
         self._start, self._table, self._hints, self._taken, self._dice = start, table, hints, taken, dice
         self.steps: list[tuple[bytes, list[int]]] = []  # the mask at each place, and what was taken there
 
-    def goes(self, steps: int, until: float, *, bored: bool) -> bool:
-        """Walk; False if the text cannot end after so many steps, or at that time of the thread."""
+    def goes(self, steps: int, clock: _Patience, *, bored: bool) -> bool:
+        """Walk; False if the text cannot end after so many steps, or when the patience is over."""
         parser = self._start.deep_copy()
         for _ in range(steps):
-            if parser.is_accepting() or time.thread_time() > until:
+            if parser.is_accepting() or clock.ends():
                 break
             mask, tokens = b"", list(parser.compute_ff_tokens())
             if not tokens:

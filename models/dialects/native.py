@@ -176,19 +176,22 @@ class Native:
     ) -> str:
         """The grammar's text."""
         opening = " ".join(self._opening)
-        text = f"/(?s:.*)/ & ~( /(?s:.*)/ {literal(self._seen.opening)} /(?s:.*)/ )"
+        said = r"/(?s:\s*[^\s].*)/"
+        no_call = f"~( /(?s:.*)/ {literal(self._seen.opening)} /(?s:.*)/ )"
+        text = f"/(?s:.*)/ & {no_call}"
         rules = []
         if not may_answer:
             rules.append(f"start: {opening} calls")
         elif answer is not None:
             rules += [f"start: answer | {opening} calls" if tools else "start: answer", f"answer: {json_rule(answer)}"]
         elif not tools:
-            rules += ["start: TEXT", r"TEXT: /(?s:\s*[^\s].*)/"]
+            rules += ["start: ANSWER", f"ANSWER: {said}"]
         elif self._opening[0].startswith("<["):  # a control token: no text can be taken for it
-            rules += [f"start: TEXT | TEXT? {opening} calls", f"TEXT: {text}"]
+            rules += [f"start: ANSWER | TEXT? {opening} calls", f"ANSWER: {said} & {no_call}", f"TEXT: {text}"]
         else:
             first, *others = self._opening
-            rules += [f"start: TEXT | PRE {' '.join(others)} calls", f"TEXT: {text}", f"PRE: ( {text} ) {first}"]
+            rules += [f"start: ANSWER | PRE {' '.join(others)} calls", f"ANSWER: {said} & {no_call}"]
+            rules += [f"PRE: ( {text} ) {first}"]
         if tools:
             rules += self._calls(tools, parallel=parallel)
         return "\n".join(rules) + "\n"

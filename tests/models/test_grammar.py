@@ -1,7 +1,10 @@
 """Named cases of grammars: what each kind lets through, what is refused and how fast, and that texts close in time."""
 
+import itertools
 import json
 import re
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from pydantic import BaseModel, Field
 
 from phireside.errors import GrammarError, RequestError
 from phireside.models.grammar import Grammar
-from phireside.models.grammar_route import find_route
+from phireside.models.grammar_route import find_route, table_of
 
 ARITHMETIC = """start: expr
 expr: term (("+" | "-" | "*" | "/") term)*
@@ -103,6 +106,10 @@ def test_arithmetic_closes_its_brackets(guide: Any) -> None:
 def test_a_regex_takes_the_whole_text(guide: Any, pattern: str) -> None:
     for text in texts(Grammar.regex(pattern), guide, (0, 1, 9)):
         assert re.fullmatch(pattern, text)
+
+
+def test_of_all_that_could_come_next_a_named_character_is_tried_first_whatever_its_alphabet(guide: Any) -> None:
+    assert shortest(Grammar.regex("[^a-c][^a-c]+ é"), guide) < 10
 
 
 def test_the_options_of_a_choice_are_data(guide: Any) -> None:
@@ -206,6 +213,20 @@ def test_a_text_that_is_found_late_is_good_enough_if_it_fits(guide: Any, monkeyp
     monkeypatch.setattr("phireside.models.grammar.find_route", late)
     Grammar.regex("late and short").matcher(guide, 20)
     assert len(searches) == 2
+
+
+def test_a_search_ends_where_its_steps_are_slow_and_not_where_one_of_them_is(
+    guide: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parser, table = Grammar.regex("[ab]{40}").compile(guide), table_of(guide)
+
+    def found(clock: Callable[[int], float]) -> bool:
+        readings = itertools.count()
+        monkeypatch.setattr(time, "thread_time", lambda: clock(next(readings)))
+        return find_route(parser, table, 100, 400, patience=0.05) is not None
+
+    assert all(found(lambda reading, at=at: float(reading >= at)) for at in range(45))  # garbage was collected in it
+    assert not found(float)
 
 
 def test_what_was_consumed_wrongly_changes_nothing(guide: Any) -> None:

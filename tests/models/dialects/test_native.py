@@ -116,6 +116,7 @@ def test_calls_are_decoded_in_the_form_that_the_template_writes(encoder: PromptE
     plain = tokens_of(encoder, "It is 2.")
     assert accepts(encoder, free, plain)
     assert not accepts(encoder, forced, plain)
+    assert not any(accepts(encoder, free, tokens_of(encoder, blank)) for blank in ("", "\n\n"))
     if family.parallel:
         two = written(encoder, dialect, AIMessage("", tool_calls=[CALL, CALL]))
         assert accepts(encoder, forced, two)
