@@ -27,14 +27,14 @@ _FIRST_SEARCH, _WIDE_SEARCH, _TIGHT_SEARCH = 10_000, 400, 40  # steps of a walk 
 _TIGHT = 8  # tokens left beyond the route, below which a search is short
 _SEARCHES = 4  # for the tokens of a mask near the limit
 _FAR = 4  # times the limit: how long a text is looked for, to say how long it is
-_SHORT_PATIENCE = 0.05  # seconds of the CPU for a search while an answer is written: the others wait for it
+_SHORT_PATIENCE, _PATIENCE = 0.05, 1.0  # seconds of the CPU for a search while an answer is written: the others wait
 _SMALL = 48  # so many tokens can be checked one by one
 _NEAR = 8  # bytes that a token may skip of the route's text: it wrote something shorter, or other, in their place
 _REFUSALS = 4  # in one place, after which only tokens that were checked are offered
 _JSON_STYLE = {"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False}  # small models loop in it
 _STACK_BYTES = 512 * 1024 * 1024  # of address space, for the thread that compiles; some 4 kB are used for each link
 _stack_size = threading.Lock()  # it is a setting of the whole process
-_LARGEST_INTEGER = 10**15 - 1
+_LARGEST_INTEGER, _EXACT = 10**15 - 1, 2**53  # llguidance counts in floats
 _OWN_BOUNDS = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "enum", "const"}
 _VALUES = {"enum", "const", "default", "examples"}  # of a schema: what lies in them is data, and no schema
 _LONGEST_SOURCE, _DEEPEST_SOURCE = 300_000, 100  # characters; nested brackets: llguidance recurses on its stack
@@ -267,7 +267,8 @@ class Matcher:
         tokens = list(tokens)
         ends = bool(tokens) and tokens[-1] in self._table.ends
         text = tokens[:-1] if ends else tokens
-        step = self._look(text) if text else _Step([], self._parser, self._route)
+        # Whoever was told that they are allowed must not hear the contrary because a second search took longer.
+        step = self._look(text, patience=_PATIENCE) if text else _Step([], self._parser, self._route)
         if step is None or self._ended or (ends and not step.parser.is_accepting()):
             raise GrammarError(f"The grammar does not allow the tokens {tokens!r:.80} here.")
         self._parser, self._route, self._ended = step.parser, step.route, ends
@@ -281,7 +282,7 @@ class Matcher:
         copy._ended, copy.hurried = self._ended, self.hurried
         return copy
 
-    def _look(self, tokens: list[int], budget: int | None = None) -> _Step | None:
+    def _look(self, tokens: list[int], budget: int | None = None, patience: float = _SHORT_PATIENCE) -> _Step | None:
         """What lies behind the tokens, or None if they are not allowed there or no route is known then."""
         if self._step and self._step.tokens == tokens:
             return self._step
@@ -294,7 +295,7 @@ class Matcher:
             if budget is None:
                 wide = self._checked is None and self._left - len(self._route) > _TIGHT
                 budget = _WIDE_SEARCH if wide else _TIGHT_SEARCH
-            route = find_route(parser, self._table, left, budget, self._hints, _SHORT_PATIENCE) if budget else None
+            route = find_route(parser, self._table, left, budget, self._hints, patience) if budget else None
         if route is None:
             return None
         self._step = _Step(tokens, parser, route)
@@ -352,11 +353,14 @@ class Matcher:
 
 
 def _with_bounds(schema: Any) -> Any:
-    """The schema, with bounds for integers that have none."""
+    """The schema, with bounds for integers that have none. Raises ValueError for a number that would be rounded."""
     if isinstance(schema, list):
         return [_with_bounds(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
+    for value in (*(found if isinstance(found := schema.get("enum"), list) else ()), schema.get("const")):
+        if isinstance(value, int) and abs(value) > _EXACT:
+            raise ValueError(f"{value} is beyond {_EXACT}, where JSON's numbers are not exact")
     bounds = {}
     if schema.get("type") == "integer" and not _OWN_BOUNDS & schema.keys():
         bounds = {"minimum": -_LARGEST_INTEGER, "maximum": _LARGEST_INTEGER}

@@ -189,6 +189,9 @@ class _Walk:
         if not candidates:
             return []
         if self._dice:
+            last = self.steps[-1][1] if self.steps else []
+            if last and last[0] in candidates and self._dice.random() < 0.5:  # what is counted is one thing many times
+                return last[:1]
             named = [token for token in candidates if token in self._hints]
             return [self._dice.choice(named if named and self._dice.random() < 0.8 else candidates)]
         token = min(candidates, key=lambda token: self._taken[mask, token]) if bored else candidates[0]

@@ -112,6 +112,16 @@ def test_of_all_that_could_come_next_a_named_character_is_tried_first_whatever_i
     assert shortest(Grammar.regex("[^a-c][^a-c]+ é"), guide) < 10
 
 
+@pytest.mark.parametrize("schema", [{"enum": [1, 2**53 + 1]}, {"items": {"const": -(2**60)}, "type": "array"}])
+def test_a_number_that_would_be_rounded_is_refused(schema: dict[str, Any]) -> None:
+    with pytest.raises(GrammarError, match=r"\d{16,} is beyond 9007199254740992"):
+        Grammar.json(schema)
+
+
+def test_one_thing_many_times_is_found_behind_what_would_take_it_too(guide: Any) -> None:
+    assert shortest(Grammar.regex("[^a-c]{3,}(0|1[0-9]){3,}x"), guide) < 12
+
+
 def test_the_options_of_a_choice_are_data(guide: Any) -> None:
     options = [
         "yes",

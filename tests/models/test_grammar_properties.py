@@ -19,7 +19,8 @@ CLASSES = ["[^a-c]", "[a-z]", "[0-9]", "[A-Z_]", "(foo|ba|)", "(0|1[0-9])", "é"
 COUNTS = ["", "", "", "*", "+", "?", "{2}", "{1,3}", "{3,}"]
 ATOMS = st.tuples(st.sampled_from(CLASSES), st.sampled_from(COUNTS)).map("".join)
 PATTERNS = st.lists(st.lists(ATOMS, min_size=1, max_size=4).map("".join), min_size=1, max_size=3).map("|".join)
-TEXTS = st.text(st.characters(max_codepoint=0x2FFF), max_size=12)  # the starter has no token for some bytes beyond
+UNWRITTEN = "\x04\x06\x13\x14\x16\x1d"  # the starter has no token for these, nor for some bytes beyond U+2FFF
+TEXTS = st.text(st.characters(max_codepoint=0x2FFF, exclude_characters=UNWRITTEN), max_size=12)
 OPTIONS = st.lists(st.one_of(TEXTS, st.sampled_from(["yes", "yes, sir", "no", "\n", '"'])), min_size=1, max_size=6)
 LARK = [
     'start: NUMBER (OP NUMBER)*\nNUMBER: /[0-9]+/\nOP: "+" | "-"',
@@ -43,7 +44,9 @@ def leaves() -> st.SearchStrategy[dict[str, Any]]:
         st.sampled_from([{"type": "boolean"}, {"type": "null"}, {"type": "string"}, {"type": "number"}]),
         bounded(-999, 999).map(lambda b: {"type": "integer", "minimum": b[0], "maximum": b[1]}),
         bounded(0, 40).map(lambda b: {"type": "string", "minLength": b[0], "maxLength": b[1]}),
-        st.lists(st.one_of(TEXTS, st.integers(), st.none()), min_size=1, max_size=4).map(lambda v: {"enum": v}),
+        st.lists(st.one_of(TEXTS, st.integers(-(2**53), 2**53), st.none()), min_size=1, max_size=4).map(
+            lambda v: {"enum": v}
+        ),
     )
 
 
@@ -179,11 +182,11 @@ def test_allows_and_mask_agree_on_every_token_that_was_asked(
 ) -> None:
     limit = shortest(grammar, guide) + more
     matcher, chance = grammar.matcher(guide, limit), random.Random(seed)
-    for _ in range(limit):
+    for _ in range(min(limit, 40)):
         before = matcher.mask()
         asked = [*chance.sample(range(len(before)), 20), *np.flatnonzero(before)[:40], *guide.eos_tokens]
         for token in asked:
-            assert before[token] or not matcher.allows(token)
+            assert not matcher.allows(token) or before[token]
         after = matcher.mask()
         assert after.any()
         assert [matcher.allows(token) for token in asked] == after[asked].tolist()
