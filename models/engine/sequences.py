@@ -198,8 +198,7 @@ class SequencePool:
         oldest = min(idle, key=lambda s: (bool(s.tokens), s.last_used))
         if donor is None or donor not in idle:
             return oldest
-        alike = not donor.keep and len(donor.tokens) - length <= self._own(oldest)
-        return donor if spent or alike else oldest
+        return donor if spent or (not donor.keep and len(donor.tokens) - length <= self._own(oldest)) else oldest
 
     def _own(self, sequence: Sequence) -> int:
         """Tokens that no other sequence holds."""
