@@ -27,7 +27,8 @@ _FIRST_SEARCH, _WIDE_SEARCH, _TIGHT_SEARCH = 10_000, 400, 40  # steps of a walk 
 _TIGHT = 8  # tokens left beyond the route, below which a search is short
 _SEARCHES = 4  # for the tokens of a mask near the limit
 _FAR = 4  # times the limit: how long a text is looked for, to say how long it is
-_SHORT_PATIENCE, _PATIENCE = 0.05, 1.0  # seconds of the CPU for a search while an answer is written: the others wait
+_SHORT_PATIENCE = 0.05  # seconds of the CPU for a search while an answer is written: the others wait for it
+_PATIENCE = 1.0  # for one that found something a moment ago
 _SMALL = 48  # so many tokens can be checked one by one
 _NEAR = 8  # bytes that a token may skip of the route's text: it wrote something shorter, or other, in their place
 _REFUSALS = 4  # in one place, after which only tokens that were checked are offered
@@ -66,7 +67,8 @@ class Grammar:
         """
         try:
             data = schema if isinstance(schema, Mapping) else schema.model_json_schema()
-            bounded = _with_bounds(dict(data))
+            bounded = _with_bounds(dict(data))  # has an end, or it fails
+            check_numbers(bounded)
             text = json.dumps({"grammars": [{"json_schema": {**bounded, "x-guidance": _JSON_STYLE}}]})
         except (AttributeError, TypeError, ValueError, RecursionError) as error:
             reason = str(error).partition("\n")[0]
@@ -352,15 +354,30 @@ class Matcher:
         return self._checked
 
 
+def check_numbers(schema: Any) -> None:
+    """Raises GrammarError if a value that the schema names would be rounded."""
+    left = [schema]
+    while left:
+        each = left.pop()
+        if isinstance(each, list):
+            left += each
+        elif isinstance(each, Mapping):
+            left += [value for key, value in each.items() if key not in _VALUES]
+            named = each["enum"] if isinstance(each.get("enum"), list) else []
+            for value in [*named, each.get("const")]:
+                if isinstance(value, int) and abs(value) > _EXACT:
+                    raise GrammarError(
+                        f"The JSON schema names {value}, which is beyond {_EXACT}: it would be rounded.",
+                        hint="Name such a number as a text.",
+                    )
+
+
 def _with_bounds(schema: Any) -> Any:
-    """The schema, with bounds for integers that have none. Raises ValueError for a number that would be rounded."""
+    """The schema, with bounds for integers that have none."""
     if isinstance(schema, list):
         return [_with_bounds(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
-    for value in (*(found if isinstance(found := schema.get("enum"), list) else ()), schema.get("const")):
-        if isinstance(value, int) and abs(value) > _EXACT:
-            raise ValueError(f"{value} is beyond {_EXACT}, where JSON's numbers are not exact")
     bounds = {}
     if schema.get("type") == "integer" and not _OWN_BOUNDS & schema.keys():
         bounds = {"minimum": -_LARGEST_INTEGER, "maximum": _LARGEST_INTEGER}

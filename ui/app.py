@@ -28,7 +28,7 @@ from streamlit.starlette import App
 from phireside.api.routes import routes
 from phireside.errors import SettingsError
 from phireside.settings import Settings
-from phireside.ui.login_file import reach
+from phireside.ui.login_file import LOOPBACK, reach
 
 STREAMLITS = (Path(streamlit.__file__).with_name("static") / "index.html").read_text("utf-8")
 # On a phone the sidebar lies over the page: what is chosen in it closes it. Streamlit sees to that for links only, and
@@ -112,10 +112,14 @@ class OwnOrigin:
 
 
 def _is_own(headers: Headers) -> bool:
+    """Whether the page has the address that is asked, or the login's name: some proxies do not pass the address on.
+
+    Another port of this machine is another program.
+    """
     origin = headers.get("origin")
     try:
         page = urlsplit(origin or "")
-        names = streamlit.get_option("server.allowedHosts") or ()
+        names = set(streamlit.get_option("server.allowedHosts") or ()) - set(LOOPBACK)
         return origin is None or page.netloc == headers.get("host") or page.hostname in names
     except ValueError:  # no address
         return False

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from phireside.errors import GrammarError
-from phireside.models.grammar import Grammar
+from phireside.models.grammar import Grammar, check_numbers
 from phireside.models.tools import ToolLike, ToolSpec, specs
 
 # As Python's json.dumps writes it, so that a call reads the same when it comes back as history. What llguidance cannot
@@ -28,8 +28,14 @@ _UNSAFE = r'["\\\x00-\x1f\x7f]'
 
 
 def json_rule(schema: Mapping[str, Any]) -> str:
-    """A JSON schema as the right side of a Lark rule."""
-    return "%json " + json.dumps({**schema, "x-guidance": FORM}, ensure_ascii=True)
+    """A JSON schema as the right side of a Lark rule.
+
+    Raises:
+        GrammarError: a number in it would be rounded.
+    """
+    rule = "%json " + json.dumps({**schema, "x-guidance": FORM}, ensure_ascii=True)
+    check_numbers(schema)
+    return rule
 
 
 def json_grammar(schema: Mapping[str, Any]) -> Grammar:

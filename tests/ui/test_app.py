@@ -47,7 +47,7 @@ async def test_only_our_own_pages_and_programs_open_websockets(
     async def send(message: Message) -> None:
         sent.append(message)
 
-    monkeypatch.setattr(streamlit, "get_option", lambda _: ["chat.example.org"])
+    monkeypatch.setattr(streamlit, "get_option", lambda _: ["127.0.0.1", "localhost", "chat.example.org"])
     headers = [(b"host", b"127.0.0.1:8501"), *([(b"origin", origin.encode())] if origin is not None else [])]
     await OwnOrigin(app)({"type": "websocket", "headers": headers}, None, send)  # type: ignore[arg-type]
     assert (bool(came), [each["type"] for each in sent]) == (passed, [] if passed else ["websocket.close"])
@@ -66,7 +66,7 @@ def outside(loopback: None) -> Iterator[Site]:
 def test_a_page_of_another_site_makes_the_app_ask_nobody(outside: Site, tmp_path: Path) -> None:
     proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), outside.url)
     with app_process(tmp_path, **proxies, NO_PROXY="", no_proxy="") as address:
-        origins = {"http://bad.example": 403, address: 101, address.replace("127.0.0.1", "localhost"): 101}
+        origins = {"http://bad.example": 403, "http://127.0.0.1:9": 403, address: 101}
         for origin, status in origins.items():
             with httpx.stream("GET", f"{address}/_stcore/stream", headers=HANDSHAKE | {"Origin": origin}) as answer:
                 assert answer.status_code == status, origin
