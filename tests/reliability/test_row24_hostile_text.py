@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from browsing import WAIT, app_process, button
+from browsing import WAIT, app_process, button, patient
 from hashed import HashedEmbeddings
 from langchain_core.messages import AIMessage, HumanMessage
 from playwright.sync_api import Page, expect, sync_playwright
@@ -151,7 +151,7 @@ def page(browser_path: Path) -> Iterator[Page]:
     """A page of a headless Chromium."""
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox", "--disable-gpu"])
-        yield chromium.new_page(viewport={"width": 1440, "height": 900})
+        yield patient(chromium.new_page(viewport={"width": 1440, "height": 900}))
         chromium.close()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 from balancing import balanced
-from browsing import WAIT, answered, app_process, button, say
+from browsing import WAIT, answered, app_process, button, patient, say
 from playwright.sync_api import Page, expect, sync_playwright
 
 QUESTION = "Tell me in five sentences how a kiln is built."
@@ -26,7 +26,7 @@ def tab(browser_path: Path) -> Iterator[Callable[[str], Page]]:
         chromium = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox", "--disable-gpu"])
 
         def open_tab(address: str) -> Page:
-            page = chromium.new_context(viewport={"width": 1440, "height": 900}).new_page()
+            page = patient(chromium.new_context(viewport={"width": 1440, "height": 900}).new_page())
             page.set_default_timeout(WAIT)
             page.goto(address)
             expect(page.get_by_test_id("stChatInputTextArea")).to_be_visible(timeout=WAIT)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import streamlit as st
-from browsing import FADED, WAIT
+from browsing import FADED, WAIT, patient
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
@@ -191,7 +191,7 @@ def tab(browser: Browser) -> Iterator[Callable[..., Page]]:
             viewport=size, color_scheme=theme, permissions=["clipboard-read", "clipboard-write"]
         )
         opened.append(context)
-        page = context.new_page()
+        page = patient(context.new_page())
         page.set_default_timeout(WAIT)
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: errors.append(str(error)))

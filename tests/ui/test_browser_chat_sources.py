@@ -90,6 +90,7 @@ def drop(page: Page, name: str, text: str) -> None:
     files.set_input_files({"name": name, "mimeType": "text/plain", "buffer": text.encode()})
     expect(page.get_by_test_id("stChatInput")).to_contain_text(name, timeout=WAIT)
     expect(page.get_by_role("button", name="Send message")).to_be_enabled()  # it is sent: before, Enter does nothing
+    expect(page.get_by_test_id("stFileChipIconError")).to_have_count(0)
 
 
 @pytest.mark.parametrize(("width", "theme"), [(1440, "light"), (390, "dark")])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from browsing import WAIT, answered, button, fits, say, wait_for
+from browsing import WAIT, answered, button, fits, patient, say, wait_for
 from oidc import SECRET, provider
 from playwright.sync_api import Browser, Page, expect
 from ports import free_port
@@ -48,7 +48,7 @@ def enter(browser: Browser, app: tuple[str, Path]) -> Iterator[Callable[..., Pag
     def open_page(subject: str = "", width: int = 1440) -> Page:
         context = browser.new_context(viewport={"width": width, "height": 844})
         opened.append(context)
-        page = context.new_page()
+        page = patient(context.new_page())
         page.set_default_timeout(WAIT)
         page.on(
             "console",
