@@ -7,11 +7,13 @@ host. The pages themselves are in `main.py`.
 import asyncio
 import base64
 import hashlib
+import html
 import os
 import re
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from fnmatch import fnmatchcase
 from importlib import import_module
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -50,8 +52,21 @@ PAGE = STREAMLITS.replace(
 PAGES = ("", "knowledge", "memory", "chains", "scenarios", "evaluate", "models", "settings")
 
 
-async def page(_request: Request) -> HTMLResponse:
-    """The page that draws all pages."""
+STRANGE = """<!doctype html><html lang="en"><meta name="viewport" content="width=device-width"><title>Phireside</title>
+<style>:root {{ color-scheme: light dark }}
+body {{ font: 1.1rem/1.6 system-ui; max-width: 40rem; margin: 3rem auto; padding: 1rem }}</style>
+<h1>Phireside does not answer to this name</h1>
+<p>It answers to these only: {names}. Otherwise another site could lead its own name to this machine, and read your
+conversations.</p><p>On the machine where it runs, open <code>http://127.0.0.1:{port}</code>. To use it from another,
+or through a proxy, give it a login under that name: docs/login.md says how.</p></html>"""
+
+
+async def page(request: Request) -> HTMLResponse:
+    """The page that draws all pages; under a name for which Streamlit opens no WebSocket, one that says so."""
+    names = streamlit.get_option("server.allowedHosts")
+    if names and not any(fnmatchcase(request.url.hostname or "", name) for name in names):
+        known = html.escape(", ".join(names))
+        return HTMLResponse(STRANGE.format(names=known, port=streamlit.get_option("server.port")), 403)
     return HTMLResponse(PAGE, headers={"cache-control": "no-cache"})
 
 

@@ -8,10 +8,12 @@ import httpx
 import pytest
 import streamlit
 from browsing import app_process
+from starlette.applications import Starlette
+from starlette.routing import Route
 from starlette.types import Message
 from websites import Site, site
 
-from phireside.ui.app import OwnOrigin
+from phireside.ui.app import OwnOrigin, page
 
 HANDSHAKE = {
     "Connection": "Upgrade",
@@ -53,6 +55,31 @@ async def test_only_our_own_pages_and_programs_open_websockets(
     assert (bool(came), [each["type"] for each in sent]) == (passed, [] if passed else ["websocket.close"])
     await OwnOrigin(app)({"type": "http", "headers": headers}, None, send)  # type: ignore[arg-type]
     assert came[-1]["type"] == "http"
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:8501", 200),
+        ("LOCALHOST:8501", 200),
+        ("localhost", 200),
+        ("chat.example.org", 200),
+        ("chat.example.net", 403),
+        ("127.0.0.1.chat.example.net:8501", 403),
+    ],
+)
+async def test_under_another_name_a_page_says_what_to_open(
+    host: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"server.allowedHosts": ["127.0.0.1", "localhost", "chat.example.org"], "server.port": 8501}
+    monkeypatch.setattr(streamlit, "get_option", options.__getitem__)
+    pages = httpx.ASGITransport(Starlette(routes=[Route("/", page)]))
+    async with httpx.AsyncClient(transport=pages, base_url="http://127.0.0.1:8501") as client:
+        answer = await client.get("/", headers={"Host": host})
+    assert answer.status_code == status
+    assert ("these only: 127.0.0.1, localhost, chat.example.org." in answer.text) == (status == 403)
+    assert ("<code>http://127.0.0.1:8501</code>" in answer.text) == (status == 403)
+    assert "example.net" not in answer.text
 
 
 @pytest.fixture
