@@ -36,7 +36,9 @@ def knowledge(app: str, tab: Callable[..., Page]) -> Callable[..., Page]:
 
 
 def view(page: Page, name: str) -> None:
-    page.get_by_test_id("stButtonGroup").first.get_by_text(name, exact=True).click()
+    choice = page.get_by_test_id("stButtonGroup").first.get_by_role("radio", name=name, exact=True)
+    choice.click()
+    expect(choice).to_be_checked(timeout=WAIT)
 
 
 def files(subjects: dict[str, str]) -> list[dict[str, object]]:
@@ -63,6 +65,7 @@ def test_files_are_sent_read_searched_and_mapped(knowledge, shoot, width, theme)
     fits(page)
     shoot(page, f"knowledge-added-{look}")
     button(page, "dismiss-work").click()
+    expect(page.get_by_text("6 added")).to_have_count(0, timeout=WAIT)  # what is below it moves up
     view(page, "Documents")
     button(page, "read-").click()
     expect(page.get_by_text("1 of 1")).to_be_visible(timeout=WAIT)

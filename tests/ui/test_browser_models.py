@@ -83,6 +83,7 @@ def test_both_pages_can_be_read_on_a_phone_in_the_dark(
     go_to(page, "Settings")
     expect(button(page, "erase-everything")).to_be_visible(timeout=2 * WAIT)
     page.get_by_text("How to change a setting").click()
+    expect(page.get_by_text("Then start Phireside again.")).to_be_visible(timeout=WAIT)
     button(page, "erase-facts").click()
     expect(page.get_by_label("Type facts to confirm")).to_be_visible(timeout=WAIT)
     fits(page)
